@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Import paths of the collection and of the lab, and hypothesis profiles, for all unit tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[2]
+for place in (ROOT / "tests" / "unit", ROOT / "roles" / "lab" / "files", ROOT / ".ansible" / "collections"):
+    if str(place) not in sys.path:
+        sys.path.insert(0, str(place))
+
+settings.register_profile("gate", deadline=None, max_examples=60, print_blob=True)
+settings.register_profile("deep", deadline=None, max_examples=5000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
