@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The commands of the project. Each prints the ordinary command that it runs.
+#
+#   make migrate    from a fresh clone: lab up, seed, boot, migrate
+#   make test       everything that CI runs
+#   make help       the rest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+COLLECTION := .ansible/collections/ansible_collections/apiary/propolis
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help venv venv-test migrate status teardown test bench clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
+
+migrate: venv ## lab up, seed, boot vm0 on alpha, migrate it to beta (IMAGE=/path/any.raw, API=2023-01)
+	@tests/say ansible-playbook -i inventories/lab playbooks/migrate.yml $(ARGS)
+
+status: venv ## where every instance of the lab runs, at which generations
+	@tests/say ansible-playbook -i inventories/lab playbooks/status.yml $(ARGS)
+
+teardown: venv ## stop and remove everything the lab made
+	@tests/say ansible-playbook -i inventories/lab playbooks/teardown.yml $(ARGS)
+	@tests/say ansible-playbook -i inventories/lab playbooks/lab_down.yml $(ARGS)
+
+test: venv-test ## every gate, with its time
+	@tests/gates $(GATES)
+
+bench: venv ## figures: the whole job ÷ the bare commands, a converged run ÷ an empty play, import ÷ dd
+	@tests/say python tests/bench.py $(ARGS)
+
+clean: ## remove what the commands made here (not a running lab: `make teardown` first)
+	@if ls .lab/*/run/*.json >/dev/null 2>&1; then echo "The lab in .lab still has state; run 'make teardown' first." >&2; exit 1; fi
+	rm -rf .venv .venv-* .build .cache .lab .ansible .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+venv: $(VENV)/.ready $(COLLECTION)
+venv-test: $(VENV)/.ready-test $(COLLECTION)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found %s at %s. Set PYTHON=/path/to/python3." % (sys.version.split()[0], sys.executable))'
+	@tests/say $(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: requirements.txt | $(VENV)/bin/python
+	@tests/say $(VENV)/bin/python -m pip install --disable-pip-version-check --no-input -r requirements.txt
+	@touch $@
+
+$(VENV)/.ready-test: tests/requirements.txt requirements.txt | $(VENV)/bin/python
+	@tests/say $(VENV)/bin/python -m pip install --disable-pip-version-check --no-input -r tests/requirements.txt
+	@touch $@ $(VENV)/.ready
+
+# Playbooks name roles and modules by their full names: a link makes this directory findable as the collection.
+$(COLLECTION):
+	@mkdir -p $(dir $@)
+	@ln -sfn ../../../.. $@

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs `ansible-test sanity` of the Python that runs this script, on a copy of what git knows.
+
+ansible-test bootstraps pip into its virtual environments with a script that it downloads. A machine that reaches a
+package index but not that download gets a script of the same effect, made from the pip wheel that ansible-test names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from ansible_test._internal import python_requirements
+from collection_tree import make_tree
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = Path.home() / ".ansible" / "test" / "cache"
+
+BOOTSTRAP = """\
+# Installs pip from its wheel, as the script that ansible-test would download does.
+import runpy, sys
+sys.path.insert(0, {wheel!r})
+wanted = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
+sys.argv[1:] = ["install", "--find-links", {folder!r}, *wanted]
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+
+
+def wanted_pip() -> str:
+    """The pip version that this ansible-test bootstraps; ValueError when its source no longer says so."""
+    found = re.search(r"pip='([0-9.]+)'", inspect.getsource(python_requirements))
+    if not found:
+        raise ValueError("ansible-test no longer names the pip version it bootstraps; tests/sanity.py needs a look")
+    return found.group(1)
+
+
+def prepare_bootstrap(version: str) -> None:
+    """Makes ~/.ansible/test/cache/get_pip_<version>.py from the wheel of that version, unless it is there."""
+    script = CACHE / f"get_pip_{version.replace('.', '_')}.py"
+    if script.exists():
+        return
+    CACHE.mkdir(parents=True, exist_ok=True)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(CACHE), f"pip=={version}"]
+    subprocess.run(pip, check=True)
+    wheel = next(CACHE.glob(f"pip-{version}-*.whl"))
+    part = script.with_suffix(".part")
+    part.write_text(BOOTSTRAP.format(wheel=str(wheel), folder=str(CACHE)))
+    part.rename(script)
+
+
+def main() -> int:
+    """Exit status of ansible-test."""
+    prepare_bootstrap(wanted_pip())
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    tree = make_tree(ROOT / ".build" / f"sanity-{version}")
+    ansible_test = Path(sys.executable).parent / "ansible-test"
+    command = [str(ansible_test), "sanity", "--venv", "--python", version, "--color", "no", *sys.argv[1:]]
+    print(f"\n$ (cd {tree.relative_to(ROOT)} && {' '.join(command)})", flush=True)
+    return subprocess.run(command, cwd=tree, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
