@@ -28,7 +28,6 @@ status: venv ## where every instance of the lab runs, at which generations
 	@tests/say ansible-playbook -i inventories/lab playbooks/status.yml $(ARGS)
 
 teardown: venv ## stop and remove everything the lab made
-	@tests/say ansible-playbook -i inventories/lab playbooks/teardown.yml $(ARGS)
 	@tests/say ansible-playbook -i inventories/lab playbooks/lab_down.yml $(ARGS)
 
 test: venv-test ## every gate, with its time
