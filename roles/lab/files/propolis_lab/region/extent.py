@@ -45,6 +45,9 @@ class Extent(Protocol):
     def write(self, start: int, contexts: Sequence[BlockContext], hashes: Sequence[int], data: Buffer) -> None:
         """Write blocks; ``hashes`` are those of their bytes. Not durable before ``flush``."""
 
+    def import_blocks(self, start: int, hashes: Sequence[int], data: Buffer) -> None:
+        """Write unencrypted blocks whose hashes are known."""
+
     def unwritten(self, start: int, count: int) -> list[tuple[int, int]]:
         """Runs (first block, length) of blocks in the range that were never written."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from propolis_lab.region import files
 from propolis_lab.region.bitmap import Bitmap, runs
-from propolis_lab.region.context import SLOT_SIZE, BlockContext, contexts_in, pack_slots
+from propolis_lab.region.context import SLOT_SIZE, BlockContext, contexts_in, pack_plain_slots, pack_slots
 from propolis_lab.region.errors import RegionError, os_error_text, quoted
 from propolis_lab.region.extent import Damage, ExtentVersion
 from propolis_lab.region.files import Buffer
@@ -73,14 +73,6 @@ class RawExtent:
         size = self._layout.block_size
         return files.read_at(self._descriptor, count * size, start * size)
 
-    def copy_data(self, start: int, count: int, target: int) -> None:
-        """Append the bytes of ``count`` blocks to the open file ``target``, inside the kernel."""
-        size = self._layout.block_size
-        offset, rest = start * size, count * size
-        while rest:
-            done = os.sendfile(target, self._descriptor, offset, rest)
-            offset, rest = offset + done, rest - done
-
     def unwritten(self, start: int, count: int) -> list[tuple[int, int]]:
         marks = self._read_slots(start, count)[0::SLOT_SIZE]
         found = []
@@ -92,9 +84,12 @@ class RawExtent:
         return found
 
     def write(self, start: int, contexts: Sequence[BlockContext], hashes: Sequence[int], data: Buffer) -> None:
-        self.write_slots(start, pack_slots(contexts, hashes, self._metadata.flush), data)
+        self._write_slots(start, pack_slots(contexts, hashes, self._metadata.flush), data)
 
-    def write_slots(self, start: int, slots: bytes, data: Buffer) -> None:
+    def import_blocks(self, start: int, hashes: Sequence[int], data: Buffer) -> None:
+        self._write_slots(start, pack_plain_slots(hashes, self._metadata.flush), data)
+
+    def _write_slots(self, start: int, slots: bytes, data: Buffer) -> None:
         """Write blocks whose slots are made already (their low bits of the flush number included)."""
         count = len(slots) // SLOT_SIZE
         layout = self._layout

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from propolis_lab.region import repair
 from propolis_lab.region.age import Age
-from propolis_lab.region.context import BlockContext, check_contexts
+from propolis_lab.region.context import BlockContext, block_hashes, check_contexts
 from propolis_lab.region.definition import FILE_NAME, Definition, read_definition, write_definition
 from propolis_lab.region.errors import (
     ExtentClosed,
@@ -20,7 +20,7 @@ from propolis_lab.region.errors import (
     os_error_text,
     quoted,
 )
-from propolis_lab.region.extent import Extent, ExtentVersion
+from propolis_lab.region.extent import Damage, Extent, ExtentVersion
 from propolis_lab.region.layout import extent_path
 from propolis_lab.region.storage import Storage, storage_of
 
@@ -140,6 +140,16 @@ class Region:
                 extent.write(first, contexts[chosen], hashes[chosen], view[at * size : (at + run) * size])
             done += length
 
+    def import_blocks(self, start_block: int, data: memoryview) -> None:
+        """Write whole unencrypted blocks as ``write`` does, without contexts from outside: they are made here."""
+        self._check_writable()
+        size = self.definition.block_size
+        done = 0
+        for extent, start, length in self._pieces(start_block, len(data) // size):
+            piece = data[done * size : (done + length) * size]
+            extent.import_blocks(start, block_hashes(piece, size), piece)
+            done += length
+
     def flush(self, flush_number: int, generation: int, *, extent_limit: int | None = None) -> None:
         """Make all dirty extents (up to ``extent_limit``, if given) durable under the two numbers."""
         self._check_writable()
@@ -207,15 +217,18 @@ class Region:
         """The extent's (data) file."""
         return extent_path(self.path, extent)
 
-    def replace_extent(self, extent: int, contents: Mapping[str, Path | bytes]) -> None:
+    def replace_extent(
+        self, extent: int, contents: Mapping[str, Path | bytes], note: Callable[[str], None] = lambda text: None
+    ) -> None:
         """Put other files in the place of a closed extent's own, so that a crash leaves the old or the new ones.
 
-        ``contents``: file names (``01A``, ``01A.db``, …) and what they hold. The extent stays closed.
+        ``contents``: file names (``01A``, ``01A.db``, …) and what they hold. ``note`` is told each step
+        in the words of the real program's log. The extent stays closed.
         """
         self._check_writable()
         if not self.is_closed(extent):
             raise RegionError(f"extent {extent} must be closed before its files are replaced")
-        repair.replace(self.extent_file(extent), contents)
+        repair.replace(self.extent_file(extent), contents, note)
 
     def close(self) -> None:
         """Close all files as they are."""
@@ -263,3 +276,12 @@ def raise_file_limit(extent_count: int) -> None:
         raise RegionError("this downstairs cannot open all required files!")
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def damage_in_extents(path: Path, extents: Iterable[int]) -> list[tuple[int, Damage]]:
+    """The first damaged block of each damaged extent among ``extents``, of a region that nobody writes."""
+    region = Region.open(path, read_only=True)
+    try:
+        return [(extent, damage) for extent in extents for damage in region.open_extent(extent).damage()]
+    finally:
+        region.close()

@@ -9,7 +9,7 @@ real program.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from propolis_lab.region import files
@@ -43,31 +43,79 @@ def tidy(extent_file: Path, left: frozenset[str], *, read_only: bool) -> None:
         _finish(extent_file)
 
 
-def replace(extent_file: Path, contents: Mapping[str, Path | bytes]) -> None:
+class Replacement:
+    """The new files of one closed extent, gathered in its ``.copy`` directory until ``commit``.
+
+    ``note`` is told each step in the words of the real program's log.
+    """
+
+    def __init__(self, extent_file: Path, note: Callable[[str], None] = lambda text: None) -> None:
+        self._file = extent_file
+        self._note = note
+        self._gathered = _beside(extent_file, _COPY)
+
+    def begin(self) -> None:
+        """Make the directory. Raises RegionError when another repair of the extent stands half done."""
+        try:
+            self._gathered.mkdir()
+        except FileExistsError:
+            raise RegionError(f"{quoted(self._gathered)} exists: another repair of the extent is under way") from None
+        files.sync_directory(self._gathered.parent)
+        self._note(f"Created copy dir {quoted(self._gathered)}")
+
+    def put(self, name: str, content: Path | bytes | Iterable[bytes]) -> None:
+        """Gather one file: its bytes, in one or more pieces, or the file that has them."""
+        if name not in _names_of(self._file):
+            raise RegionError(f"a file {name} does not belong to extent file {quoted(self._file)}")
+        if isinstance(content, Path):
+            files.copy_synced(content, self._gathered / name)
+            return
+        with (self._gathered / name).open("wb") as writer:
+            for piece in (content,) if isinstance(content, bytes) else content:
+                writer.write(piece)
+            writer.flush()
+            files.sync(writer.fileno())
+
+    def commit(self) -> None:
+        """Put the gathered files in the place of the extent's own."""
+        count = len(os.listdir(self._gathered))
+        files.sync_directory(self._gathered)
+        decided = _beside(self._file, _REPLACE)
+        moved = f"{quoted(self._gathered)} to {quoted(decided)}"
+        self._note(f"{count} repair files downloaded, move directory {moved}")
+        files.rename(self._gathered, decided)
+        _finish(self._file, self._note)
+
+    def forget(self) -> None:
+        """Remove what was gathered, after a failure."""
+        if self._gathered.exists():
+            files.remove_tree(self._gathered)
+
+
+def replace(
+    extent_file: Path, contents: Mapping[str, Path | bytes], note: Callable[[str], None] = lambda text: None
+) -> None:
     """Put ``contents`` (file name to its bytes or the file that has them) in the place of a closed extent's files.
 
     Raises RegionError when a name does not belong to the extent or another repair of it stands half done.
     """
-    allowed = {extent_file.name, *(extent_file.name + suffix for suffix in _METADATA_SUFFIXES)}
-    strange = sorted(set(contents) - allowed)
-    if strange or extent_file.name not in contents:
-        raise RegionError(f"the files {sorted(contents)} are not those of extent file {quoted(extent_file)}")
-    gathered = _beside(extent_file, _COPY)
+    if extent_file.name not in contents:
+        raise RegionError(f"the files {sorted(contents)} lack {extent_file.name}, the extent's data")
+    replacement = Replacement(extent_file, note)
+    replacement.begin()
     try:
-        gathered.mkdir()
-    except FileExistsError:
-        raise RegionError(f"{quoted(gathered)} exists: another repair of this extent is under way") from None
-    files.sync_directory(gathered.parent)
-    for name, content in contents.items():
-        _put(content, gathered / name)
-    files.sync_directory(gathered)
-    files.rename(gathered, _beside(extent_file, _REPLACE))
-    _finish(extent_file)
+        for name, content in contents.items():
+            replacement.put(name, content)
+    except BaseException:
+        replacement.forget()
+        raise
+    replacement.commit()
 
 
-def _finish(extent_file: Path) -> None:
+def _finish(extent_file: Path, note: Callable[[str], None] = lambda text: None) -> None:
     """Copy the decided files over the extent's own; may be done any number of times."""
     decided = _beside(extent_file, _REPLACE)
+    note(f"Copy files from {quoted(decided)} in {quoted(extent_file.parent)}")
     names = sorted(os.listdir(decided))
     for name in names:
         files.copy_synced(decided / name, extent_file.parent / name)
@@ -77,18 +125,13 @@ def _finish(extent_file: Path) -> None:
             (extent_file.parent / (extent_file.name + suffix)).unlink(missing_ok=True)
     files.sync_directory(extent_file.parent)
     completed = _beside(extent_file, _COMPLETED)
+    note(f"Move directory  {quoted(decided)} to {quoted(completed)}")
     files.rename(decided, completed)
     files.remove_tree(completed)
 
 
-def _put(content: Path | bytes, target: Path) -> None:
-    if isinstance(content, Path):
-        files.copy_synced(content, target)
-        return
-    with target.open("wb") as writer:
-        writer.write(content)
-        writer.flush()
-        files.sync(writer.fileno())
+def _names_of(extent_file: Path) -> set[str]:
+    return {extent_file.name, *(extent_file.name + suffix for suffix in _METADATA_SUFFIXES)}
 
 
 def _beside(extent_file: Path, suffix: str) -> Path:
