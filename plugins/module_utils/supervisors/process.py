@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..exits import describe_exit
 from ..files import write_atomically
 from ..waiting import wait_until
 from .identity import start_time
@@ -195,9 +196,7 @@ class ProcessSupervisor:
     def _exit_of(self, name: str) -> str | None:
         child = self._children.get(name)
         code = child.poll() if child else None
-        if code is None:
-            return None
-        return f"exit status {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        return None if code is None else describe_exit(code)
 
     def _end(self, name: str, pid: int, born: str, timeout: float) -> None:
         for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, _AFTER_SIGKILL)):
