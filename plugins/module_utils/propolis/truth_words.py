@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A finding put into words: where the VM runs now, at which generation, what was changed, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from . import truth_alarms as alarms
+from .observation import Place, Sighting
+from .truth_details import (
+    Words,
+    at_generation,
+    blocking_targets,
+    changed,
+    describe_disk,
+    live_generation,
+    migration_of,
+    next_generation,
+    place_words,
+    source_note,
+)
+from .verdict import GOOD, Code, Finding, Reason, Scene, Verdict
+
+
+def speak(scene: Scene, finding: Finding) -> Verdict:
+    """The verdict in words: one sentence of three parts, and the steps one by one."""
+    words = _WORDS[finding.reason](scene, finding)
+    sentence = f"{words.where}; {changed(scene, finding)}; {words.steps[0]}."
+    failure = None if finding.code in GOOD and finding.settled else finding.code.value
+    return Verdict(finding.code, finding.reason, finding.settled, sentence, words.steps, failure, words.runs_on)
+
+
+_NOTHING = "nothing is left to do"
+_LEAVE = "leave both servers alone and run the same play again to follow it"
+
+
+def _look(scene: Scene) -> str:
+    return f"look at {scene.source.server} and {scene.destination.server} again before anything else is started"
+
+
+def _start_again(scene: Scene) -> tuple[str, ...]:
+    number = next_generation(scene)
+    return (
+        f"start it on any one server with generation {number} or higher: its disks are intact",
+        f"read the log of {scene.destination.server} for the reason",
+        "with on_failure: restart_on_source or restart_on_destination the play does such a cold start by itself",
+    )
+
+
+def _moved(scene: Scene, finding: Finding) -> Words:
+    server = scene.destination.server
+    note = source_note(scene)
+    where = f"{scene.case.instance.name} runs on {server}{at_generation(scene.destination)}"
+    if note is None:
+        return Words(where, (_NOTHING,), server)
+    return Words(where, (note, _NOTHING), server)
+
+
+def _in_flight(scene: Scene, finding: Finding) -> Words:
+    where = (
+        f"{scene.case.instance.name} is on its way from {scene.source.server} to {scene.destination.server} "
+        f"({migration_of(scene)}; {scene.source.server} {place_words(scene.source, scene.source_place)}, "
+        f"{scene.destination.server} {place_words(scene.destination, scene.destination_place)})"
+    )
+    return Words(where, (_LEAVE if finding.code is Code.ADOPTED else "wait until it has ended, then look again",))
+
+
+def _source_lets_go(scene: Scene, finding: Finding) -> Words:
+    server = scene.destination.server
+    where = (
+        f"{scene.case.instance.name} runs on {server}{at_generation(scene.destination)} and {scene.source.server} "
+        f"{place_words(scene.source, scene.source_place)}"
+    )
+    return Words(where, (f"wait until {scene.source.server} has let go of its copy",), server)
+
+
+def _runs_source_unreachable(scene: Scene, finding: Finding) -> Words:
+    server = scene.destination.server
+    return Words(
+        f"{scene.case.instance.name} runs on {server}{at_generation(scene.destination)}, but {scene.source.server} "
+        f"cannot be asked ({scene.source.error or 'no answer'}), so nobody can say whether an old copy is left there",
+        (f"make {scene.source.server} reachable and look at it; start no other copy",),
+        server,
+    )
+
+
+def _moves_source_unreachable(scene: Scene, finding: Finding) -> Words:
+    return Words(
+        f"it is unknown where {scene.case.instance.name} runs: {scene.destination.server} "
+        f"{place_words(scene.destination, scene.destination_place)} and {scene.source.server} cannot be asked "
+        f"({scene.source.error or 'no answer'})",
+        (f"make {scene.source.server} reachable and look again; start no other copy",),
+    )
+
+
+def _source_gone_too_early(scene: Scene, finding: Finding) -> Words:
+    return Words(
+        f"{scene.case.instance.name} runs nowhere that can be seen: {scene.source.server} "
+        f"{place_words(scene.source, scene.source_place)}, {scene.destination.server} still waits for the rest of it",
+        (f"wait until {scene.destination.server} says Running or Failed; start no other copy before",),
+    )
+
+
+def _moves_to_source(scene: Scene, finding: Finding) -> Words:
+    return Words(
+        f"{scene.case.instance.name} is being moved to {scene.source.server} by somebody else "
+        f"(migration {_id(scene.source)})",
+        ("wait until that has ended, then look again",),
+    )
+
+
+def _leaves_destination(scene: Scene, finding: Finding) -> Words:
+    record = scene.destination.outgoing
+    return Words(
+        f"{scene.case.instance.name} is being moved away from {scene.destination.server} by somebody else "
+        f"(migration {record.id if record is not None else 'of unknown id'})",
+        ("wait until that has ended, then look again",),
+    )
+
+
+def _destination_fenced(scene: Scene, finding: Finding) -> Words:
+    server = scene.destination.server
+    return Words(
+        f"{scene.case.instance.name} is Running on {server}, but {describe_disk(finding)} was taken away by another "
+        "session with a higher generation",
+        ("find the server that holds the newer session (status.yml asks all of them) and stop one of the two",),
+        server,
+    )
+
+
+def _other_generation(scene: Scene, finding: Finding) -> Words:
+    server = scene.destination.server
+    disk = finding.disk
+    expected = disk.expected if disk is not None else None
+    return Words(
+        f"{scene.case.instance.name} is Running on {server}, but {describe_disk(finding)} uses generation "
+        f"{live_generation(finding)} where {expected} was allocated for this migration",
+        ("find out who started it with that number before anything else is moved or started",),
+        server,
+    )
+
+
+def _runs_without_disks(scene: Scene, finding: Finding) -> Words:
+    server = scene.destination.server
+    return Words(
+        f"{scene.case.instance.name} is Running on {server}, but {describe_disk(finding)} is not active"
+        f"{blocking_targets(finding)}",
+        ("bring the missing downstairs back, or replace it; do not stop the server",),
+        server,
+    )
+
+
+def _waits_for_disks(scene: Scene, finding: Finding) -> Words:
+    server = scene.destination.server
+    return Words(
+        f"{scene.case.instance.name} lives in the memory of {server} and waits for its disks"
+        f"{blocking_targets(finding)}; {scene.source.server} has handed it over",
+        (
+            "bring the missing downstairs back, or replace it by a volume construction request; it then runs by itself",
+            f"do not stop or kill {server}: the only copy of the memory is there",
+        ),
+    )
+
+
+def _disks_unreadable(scene: Scene, finding: Finding) -> Words:
+    server = scene.destination.server
+    problem = finding.disk.problem if finding.disk is not None and finding.disk.problem else "no answer"
+    return Words(
+        f"{scene.case.instance.name} is Running on {server}, but its disks cannot be read ({problem})",
+        (f"look at the disks on {server} before anything else is moved or started",),
+        server,
+    )
+
+
+def _source_not_running(scene: Scene, finding: Finding) -> Words:
+    return Words(
+        f"{scene.case.instance.name} runs nowhere yet: {scene.source.server} "
+        f"{place_words(scene.source, scene.source_place)}",
+        (f"run it on {scene.source.server} and wait until it is Running, then move it",),
+    )
+
+
+def _runs_on_source(scene: Scene, finding: Finding) -> Words:
+    server = scene.source.server
+    return Words(
+        f"{scene.case.instance.name} runs on {server}{at_generation(scene.source)}",
+        ("nothing has to be done; a move may begin",),
+        server,
+    )
+
+
+def _destination_silent(scene: Scene, finding: Finding) -> Words:
+    at_source = scene.source_place is Place.RUNS
+    where = (
+        f"{scene.source.server} {place_words(scene.source, scene.source_place)} for {scene.case.instance.name}, and "
+        f"{scene.destination.server} cannot be asked ({scene.destination.error or 'no answer'})"
+    )
+    return Words(
+        where,
+        (f"make {scene.destination.server} reachable and look again; start no other copy",),
+        scene.source.server if at_source else None,
+    )
+
+
+def _silent(scene: Scene, finding: Finding) -> Words:
+    return Words(
+        f"it is unknown where {scene.case.instance.name} runs: {scene.source.server} "
+        f"{place_words(scene.source, scene.source_place)}, {scene.destination.server} "
+        f"{place_words(scene.destination, scene.destination_place)}",
+        (_look(scene),),
+    )
+
+
+def _failed_safely(scene: Scene, finding: Finding) -> Words:
+    server = scene.source.server
+    steps = (
+        f"read the log of {scene.destination.server} for the reason, then try again with new generations",
+        f"if {server} then refuses to be a migration source, stop and start the instance there: that cures it",
+    )
+    return Words(
+        f"{scene.case.instance.name} still runs on {server}{at_generation(scene.source)}; the migration failed safely",
+        steps,
+        server,
+    )
+
+
+def _source_stuck(scene: Scene, finding: Finding) -> Words:
+    server = scene.source.server
+    return Words(
+        f"{scene.case.instance.name} still runs on {server}{at_generation(scene.source)}, but {server} shows the signs "
+        f"of refusing to be a migration source since the failed migration {_id(scene.source)}",
+        (
+            f"stop and start the instance on {server} to cure this; until then every migration from it fails",
+            "no number need be spent on further tries",
+        ),
+        server,
+    )
+
+
+def _nobody(scene: Scene, finding: Finding) -> Words:
+    name = scene.case.instance.name
+    ended = f"{scene.source.server} {place_words(scene.source, scene.source_place)}, {scene.destination.server} "
+    ended += place_words(scene.destination, scene.destination_place)
+    if not finding.settled:
+        return Words(f"{name} is about to run nowhere ({ended})", (_look(scene),))
+    if scene.destination_place is Place.OFF and scene.source_handed_over:
+        where = f"{name} runs nowhere: it was moved to {scene.destination.server} and then stopped there ({ended})"
+        return Words(where, _start_again(scene)[:1])
+    return Words(f"NOBODY RUNS {name}: {ended}; its disks are intact", _start_again(scene))
+
+
+def _id(sighting: Sighting) -> str:
+    record = sighting.outgoing or sighting.incoming
+    return record.id if record is not None else "of unknown id"
+
+
+_WORDS: Mapping[Reason, Callable[[Scene, Finding], Words]] = {
+    Reason.MOVED: _moved,
+    Reason.THERE: _moved,
+    Reason.IN_FLIGHT: _in_flight,
+    Reason.SOURCE_LETS_GO: _source_lets_go,
+    Reason.BOTH_RUN: alarms.both_run,
+    Reason.LEFTOVER_SOURCE: alarms.leftover_source,
+    Reason.LEFTOVER_DESTINATION: alarms.leftover_destination,
+    Reason.LEFTOVER_ELSEWHERE: alarms.leftover_elsewhere,
+    Reason.SECOND_START: alarms.second_start,
+    Reason.CREATED_LEFT_AT_SOURCE: alarms.created_left_at_source,
+    Reason.CREATED_LEFT_AT_DESTINATION: alarms.created_left_at_destination,
+    Reason.CREATED_ONLY: alarms.created_only,
+    Reason.COLD_START_AT_DESTINATION: alarms.cold_start,
+    Reason.COLD_START_ELSEWHERE: alarms.cold_start,
+    Reason.RUNS_SOURCE_UNREACHABLE: _runs_source_unreachable,
+    Reason.MOVES_SOURCE_UNREACHABLE: _moves_source_unreachable,
+    Reason.SOURCE_GONE_TOO_EARLY: _source_gone_too_early,
+    Reason.MOVES_TO_SOURCE: _moves_to_source,
+    Reason.LEAVES_DESTINATION: _leaves_destination,
+    Reason.MOVES_ELSEWHERE: alarms.moves_elsewhere,
+    Reason.RUNS_ELSEWHERE: alarms.runs_elsewhere,
+    Reason.THIRD_COPY: alarms.third_copy,
+    Reason.VOLUME_SHARED: alarms.volume_shared,
+    Reason.VOLUME_IN_USE: alarms.volume_in_use,
+    Reason.DESTINATION_FENCED: _destination_fenced,
+    Reason.OTHER_GENERATION: _other_generation,
+    Reason.RUNS_WITHOUT_DISKS: _runs_without_disks,
+    Reason.WAITS_FOR_DISKS: _waits_for_disks,
+    Reason.DISKS_UNREADABLE: _disks_unreadable,
+    Reason.SOURCE_NOT_RUNNING: _source_not_running,
+    Reason.RUNS_ON_SOURCE: _runs_on_source,
+    Reason.DESTINATION_SILENT: _destination_silent,
+    Reason.SILENT: _silent,
+    Reason.FAILED_SAFELY: _failed_safely,
+    Reason.SOURCE_STUCK: _source_stuck,
+    Reason.NOBODY: _nobody,
+}

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words and values of a verdict on a move: its codes, what is known of the case, and the scene that is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from .instance import MigrationRecord, Phase
+from .observation import DiskFinding, Place, ServerName, Sighting, place
+
+
+class Code(Enum):
+    """Every way in which a move can stand or end. The words are an interface: playbooks branch on them."""
+
+    SUCCEEDED = "succeeded"
+    ALREADY_THERE = "already_there"
+    ADOPTED = "adopted"  # ours, begun by an earlier run: in flight, or (settled) ended well
+    FAILED_ON_SOURCE = "failed_on_source"
+    FAILED_AND_SOURCE_STUCK = "failed_and_source_stuck"
+    WAITING_FOR_DISKS = "waiting_for_disks"
+    NOBODY_RUNS = "nobody_runs"
+    LEFTOVER_SOURCE = "leftover_source"
+    SPLIT_BRAIN = "split_brain"
+    IN_PROGRESS_ELSEWHERE = "in_progress_elsewhere"
+    TIMED_OUT = "timed_out"
+    UNKNOWN = "unknown"
+    NOT_STARTED = "not_started"
+
+
+GOOD = frozenset({Code.SUCCEEDED, Code.ALREADY_THERE, Code.ADOPTED})
+
+
+class Reason(Enum):
+    """Why a verdict is what it is, finer than its code: one sentence for each."""
+
+    MOVED = "moved"
+    THERE = "there"
+    IN_FLIGHT = "in_flight"
+    SOURCE_LETS_GO = "source_lets_go"
+    BOTH_RUN = "both_run"
+    LEFTOVER_SOURCE = "leftover_source"
+    LEFTOVER_DESTINATION = "leftover_destination"
+    LEFTOVER_ELSEWHERE = "leftover_elsewhere"
+    SECOND_START = "second_start"
+    CREATED_LEFT_AT_SOURCE = "created_left_at_source"
+    CREATED_LEFT_AT_DESTINATION = "created_left_at_destination"
+    CREATED_ONLY = "created_only"
+    COLD_START_AT_DESTINATION = "cold_start_at_destination"
+    COLD_START_ELSEWHERE = "cold_start_elsewhere"
+    RUNS_SOURCE_UNREACHABLE = "runs_source_unreachable"
+    MOVES_SOURCE_UNREACHABLE = "moves_source_unreachable"
+    SOURCE_GONE_TOO_EARLY = "source_gone_too_early"
+    MOVES_TO_SOURCE = "moves_to_source"
+    LEAVES_DESTINATION = "leaves_destination"
+    MOVES_ELSEWHERE = "moves_elsewhere"
+    RUNS_ELSEWHERE = "runs_elsewhere"
+    THIRD_COPY = "third_copy"
+    VOLUME_SHARED = "volume_shared"
+    VOLUME_IN_USE = "volume_in_use"
+    DESTINATION_FENCED = "destination_fenced"
+    OTHER_GENERATION = "other_generation"
+    RUNS_WITHOUT_DISKS = "runs_without_disks"
+    WAITS_FOR_DISKS = "waits_for_disks"
+    DISKS_UNREADABLE = "disks_unreadable"
+    SOURCE_NOT_RUNNING = "source_not_running"
+    RUNS_ON_SOURCE = "runs_on_source"
+    DESTINATION_SILENT = "destination_silent"
+    SILENT = "silent"
+    FAILED_SAFELY = "failed_safely"
+    SOURCE_STUCK = "source_stuck"
+    NOBODY = "nobody"
+
+
+class Began(Enum):
+    """Whether this run has a migration of its own under way."""
+
+    NO = "no"
+    ASKED = "asked"
+    ADOPTED = "adopted"
+
+
+class Answer(Enum):
+    """What became of the request to the destination."""
+
+    NONE = "none"  # not sent
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # the destination understood and said no (4xx): the source was never asked
+    FAILED = "failed"  # the destination tried and failed (5xx); its own log holds the reason
+    LOST = "lost"  # no answer came: the server died, or the time was over
+
+
+@dataclass(frozen=True)
+class InstanceName:
+    """The instance that is to move."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """What we know of a move beside what the servers say now.
+
+    ``migration_id`` is ours (None when only looking), ``generations`` maps our disk names to the numbers that we
+    allocated, ``volumes`` are the ids of the instance's volumes. ``reached`` is the last phase of our migration that
+    was seen on either side, ``source_finished`` whether the source itself was seen to have handed over.
+    """
+
+    instance: InstanceName
+    migration_id: str | None = None
+    generations: Mapping[str, int] = field(default_factory=dict)
+    volumes: frozenset[str] = frozenset()
+    began: Began = Began.NO
+    answer: Answer = Answer.NONE
+    answer_text: str = ""
+    reached: Phase | None = None
+    source_finished: bool = False
+
+    @property
+    def answer_pending(self) -> bool:
+        return self.answer is Answer.PENDING
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A case together with what was seen at its two ends and at all other servers."""
+
+    case: Case
+    source: Sighting
+    destination: Sighting
+    others: Sequence[Sighting]
+    source_place: Place
+    destination_place: Place
+
+    @classmethod
+    def of(cls, case: Case, source: Sighting, destination: Sighting, others: Sequence[Sighting]) -> Scene:
+        ends = {source.server.address, destination.server.address}
+        rest = tuple(other for other in others if other.server.address not in ends)
+        wanted = case.instance.id
+        return cls(case, source, destination, rest, place(source, wanted), place(destination, wanted))
+
+    @property
+    def began(self) -> bool:
+        return self.case.began is not Began.NO
+
+    def is_ours(self, record: MigrationRecord | None) -> bool:
+        return record is not None and self.case.migration_id is not None and record.id == self.case.migration_id
+
+    @property
+    def source_handed_over(self) -> bool:
+        outgoing = self.source.outgoing
+        finished = outgoing is not None and outgoing.phase is Phase.FINISH
+        return self.case.source_finished or finished
+
+    @property
+    def source_gave_up(self) -> bool:
+        """The source itself says that our migration failed."""
+        outgoing = self.source.outgoing
+        return self.is_ours(outgoing) and outgoing is not None and outgoing.phase is Phase.ERROR
+
+    @property
+    def failed_before(self) -> bool:
+        """This very migration (or, when only looking, the last one between these two) is known to have failed."""
+        incoming, outgoing = self.destination.incoming, self.source.outgoing
+        if self.case.migration_id is None:
+            paired = incoming is not None and outgoing is not None and incoming.id == outgoing.id
+            return paired and self.destination_place is Place.FAILED
+        return self.source_gave_up or (self.is_ours(incoming) and self.destination_place is Place.FAILED)
+
+    @property
+    def source_is_stuck(self) -> bool:
+        """Whether the source shows the signs of a real server that will refuse every further migration.
+
+        Seen on the real program: when the destination dies between the connection and the agreement on a protocol
+        version, the source remembers an Error and denies all that come after; the next destination answers 500 while
+        the source still tells of the earlier migration.
+        """
+        outgoing = self.source.outgoing
+        if outgoing is None or outgoing.phase is not Phase.ERROR:
+            return False
+        if not self.is_ours(outgoing):
+            return self.case.answer is Answer.FAILED
+        died = self.destination_place in (Place.GONE, Place.EMPTY, Place.HANGS, Place.UNREACHABLE)
+        return died and self.case.reached in (None, Phase.SYNC)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict before it is put into words. ``server`` is another server than the two ends, when it decided."""
+
+    code: Code
+    reason: Reason
+    settled: bool = True
+    disk: DiskFinding | None = None
+    server: Sighting | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The end of the story, or its present state.
+
+    ``settled`` is False when waiting may change it. ``failure_code`` is None when there is nothing to fail about.
+    ``runs_on`` is the server where the instance is known to run, None when it runs nowhere or nobody can say.
+    """
+
+    code: Code
+    reason: Reason
+    settled: bool
+    sentence: str
+    next_steps: tuple[str, ...]
+    failure_code: str | None
+    runs_on: ServerName | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """The instance runs at the destination and nothing is left to do."""
+        return self.settled and self.code in GOOD
