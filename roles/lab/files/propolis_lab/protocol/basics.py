@@ -12,6 +12,27 @@ from enum import Enum, auto
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, NamedTuple, TypeAlias
 
+from propolis_lab.region.context import BlockContext  # what is stored beside a block travels as it is
+
+__all__ = [
+    "EMPTY",
+    "MESSAGE_VERSION",
+    "U8",
+    "U16",
+    "U32",
+    "U64",
+    "BlockContext",
+    "Buffer",
+    "Bulk",
+    "EmptyContext",
+    "EncryptedContext",
+    "EncryptionContext",
+    "Mark",
+    "ReadContext",
+    "SocketAddress",
+    "UnencryptedContext",
+]
+
 MESSAGE_VERSION = 13
 """The version that today's programs speak, and the only one that they accept."""
 
@@ -51,14 +72,6 @@ class EncryptionContext(NamedTuple):
 
     nonce: bytes
     tag: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class BlockContext:
-    """What is stored beside a block: XXH64 of (nonce, tag and) the stored bytes, and nonce and tag if encrypted."""
-
-    hash: int
-    encryption: tuple[bytes, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)

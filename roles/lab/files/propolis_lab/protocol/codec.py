@@ -31,7 +31,7 @@ def frame_length(prefix: Buffer) -> int:
     if length < 8:
         raise CodecError(f"A frame has at least 8 bytes (length and tag); found a length of {length}.")
     if length > MAX_FRAME:
-        raise CodecError(f"A frame has at most {MAX_FRAME} bytes; found a length of {length}.")
+        raise CodecError(f"frame is {length} bytes, more than maximum {MAX_FRAME}")  # the real program's words
     return int(length)
 
 
