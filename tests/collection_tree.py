@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A copy of what git knows, at the path …/ansible_collections/apiary/propolis that ansible-test and the builder ask for."""
+"""A copy of what git knows, at the path that ansible-test and the builder ask for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def known_files() -> list[Path]:
 
 
 def make_tree(place: Path) -> Path:
-    """Makes `place`/ansible_collections/apiary/propolis anew and returns it; a repository of its own, since sanity asks git."""
+    """Makes `place`/ansible_collections/apiary/propolis anew and returns it: a repository, since sanity asks git."""
     tree = place / "ansible_collections" / "apiary" / "propolis"
     shutil.rmtree(tree, ignore_errors=True)
     for name in known_files():
