@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's upstairs as the server's disks want it: the one file of the server that knows `propolis_lab.upstairs`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from propolis_lab.guest.disk import DiskError
+from propolis_lab.server.disks import BuildError, PanicError, StartError, StatusError, Volume, VolumeMaker
+from propolis_lab.server.log import Log
+from propolis_lab.upstairs import ActivationError, IoError, ReplaceError, RequestError, Upstairs
+
+
+class CrucibleVolume:
+    """One `Upstairs`, with its errors turned into those of the server's rooms."""
+
+    def __init__(self, request_json: str, message_version: int, log: Log) -> None:
+        def note(message: str, fields: dict[str, Any]) -> None:
+            shown = {name: value if isinstance(value, str | int | float | bool) else str(value) for name, value in fields.items()}
+            log.info(message, **shown)
+
+        try:
+            request = Upstairs.parse(request_json)
+        except RequestError as error:
+            if error.panics:
+                raise PanicError(error.real) from None
+            raise BuildError("failed to deserialize volume construction request") from None
+        try:
+            self._upstairs = Upstairs(request, message_version=message_version, log=note)
+        except RequestError as error:
+            raise BuildError(str(error)) from None
+
+    @property
+    def block_size(self) -> int:
+        return self._upstairs.block_size
+
+    @property
+    def size(self) -> int:
+        return self._upstairs.size
+
+    async def activate(self) -> None:
+        try:
+            await self._upstairs.activate()
+        except ActivationError as error:
+            raise StartError(error.real) from None
+
+    async def deactivate(self) -> None:
+        try:
+            await self._upstairs.deactivate()
+        except IoError as error:
+            raise DiskError(str(error)) from None
+
+    async def read(self, offset: int, length: int) -> bytes:
+        try:
+            return await self._upstairs.read(offset, length)
+        except IoError as error:
+            raise DiskError(f"disk error 0x4 ({error})") from None
+
+    async def write(self, offset: int, data: bytes) -> None:
+        try:
+            await self._upstairs.write(offset, data)
+        except IoError as error:
+            raise DiskError(f"disk error 0x4 ({error})") from None
+
+    async def flush(self) -> None:
+        try:
+            await self._upstairs.flush()
+        except IoError as error:
+            raise DiskError(f"disk error 0x4 ({error})") from None
+
+    def status_json(self) -> dict[str, Any]:
+        return self._upstairs.status().to_json()
+
+    async def replace(self, vcr_json: str) -> str:
+        try:
+            return await self._upstairs.replace_target(Upstairs.parse(vcr_json))
+        except (RequestError, ReplaceError) as error:
+            raise StatusError(str(error)) from None
+
+
+def volume_maker(message_version: int) -> VolumeMaker:
+    """Makes volumes that speak this version of Crucible's protocol."""
+
+    def make(request_json: str, log: Log) -> Volume:
+        return CrucibleVolume(request_json, message_version, log)
+
+    return make
