@@ -113,6 +113,12 @@ class StateChangeRefused(ApiError):
     default_code = "state_change_refused"
 
 
+class StateChangeImpossible(PropolisError):
+    """The same, found out before anything was asked of the server."""
+
+    default_code = "state_change_refused"
+
+
 class NoMigration(ApiError):
     """The server takes part in no migration (servers of 2023 say it with an error)."""
 

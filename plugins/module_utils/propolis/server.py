@@ -181,8 +181,12 @@ class Server:
         for disk in spec.crucible_disks if spec else ():
             try:
                 status = self.disk_status(disk, timeout=timeout)
-            except NoInstance:
-                status = None  # Creating on its way, or just stopped: only the spec is known
+            except ApiError as error:
+                # Creating on its way, just stopped (424), or an upstairs that is just going away (400, 404, all
+                # seen): only the spec is known then. A server that fails for another reason is not covered up.
+                if error.status not in (400, 404, 424):
+                    raise
+                status = None
             sessions.append(disk_session(disk, status))
         return sessions
 

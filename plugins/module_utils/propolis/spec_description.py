@@ -150,7 +150,7 @@ class Description:
         """What each part cannot know: names, slots, volumes and targets used twice, a boot order of strangers."""
         _unique("spec.disks", "slot", [(disk.name, str(disk.slot)) for disk in self.disks])
         _unique("spec.nics", "slot", [(nic.name, str(nic.slot)) for nic in self.nics])
-        names = [one.name for one in (*self.disks, *self.nics)]
+        names = [disk.name for disk in self.disks] + [nic.name for nic in self.nics]
         taken = [*names, *(f"{name}-backend" for name in names)]
         if len(set(taken)) != len(taken) or RESERVED_NAMES & set(taken):
             twice = sorted({name for name in taken if taken.count(name) > 1 or name in RESERVED_NAMES})
@@ -221,6 +221,9 @@ def _device(raw: object, place: str) -> str:
 
 
 def _number(raw: object, place: str, lowest: int, highest: int) -> int:
+    """A whole number; a text of digits is taken for one, because templates make such texts."""
+    if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) < 21:
+        raw = int(raw)
     if isinstance(raw, bool) or not isinstance(raw, int):
         raise BadDescription(f"{place} must be a whole number from {lowest} to {highest}, found {_kind(raw)}.")
     if not lowest <= raw <= highest:

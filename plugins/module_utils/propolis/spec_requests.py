@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 
-from ..crucible.volume import volume_construction_request
+from ..crucible.volume import Volume
 from .errors import BadDescription
 from .spec_description import Description, DiskRequest
 
-_DISK_MEMBERS = {"volume", "name", "slot", "device", "read_only"}
-# What an inventory may say of an instance that is not a part of the machine: where and under which name it runs.
-_PLACEMENT_MEMBERS = {"id", "name", "host", "port", "servers", "api"}
-_MACHINE_MEMBERS = {
+_DISK_MEMBERS = ("volume", "name", "slot", "device", "read_only")
+_MACHINE_MEMBERS = (
     "description",
     "metadata",
     "nics",
@@ -21,7 +20,7 @@ _MACHINE_MEMBERS = {
     "boot_order",
     "smbios",
     "cloud_init",
-}
+)
 
 
 def disk_request(disk: Mapping[str, object], volume: Mapping[str, object], generation: int = 1) -> dict[str, object]:
@@ -32,11 +31,7 @@ def disk_request(disk: Mapping[str, object], volume: Mapping[str, object], gener
     """
     if not isinstance(disk, Mapping):
         raise BadDescription(f"A disk is a dictionary with volume, name, slot and device; found {type(disk).__name__}.")
-    unknown = sorted(str(key) for key in disk if key not in _DISK_MEMBERS)
-    if unknown:
-        raise BadDescription(
-            f"A disk has the unknown member {unknown[0]!r}; known are {', '.join(sorted(_DISK_MEMBERS))}."
-        )
+    _refuse_misspelt(disk, _DISK_MEMBERS, "The disk")
     name = disk.get("name") or disk.get("volume")
     read_only = disk.get("read_only", False)
     source: dict[str, object] = dict(volume)
@@ -47,7 +42,7 @@ def disk_request(disk: Mapping[str, object], volume: Mapping[str, object], gener
         "name": name,
         "read_only": read_only,
         "slot": disk.get("slot", 0),
-        "volume_construction_request": volume_construction_request(source, generation),
+        "volume_construction_request": Volume.from_mapping(source).construction_request(generation),
     }
     return DiskRequest.from_json(request, f"disk {name}").to_json()
 
@@ -86,12 +81,7 @@ def instance_description(
     ``instance`` is an entry of ``propolis_instances``: ``vcpus`` (or ``cpus``), ``memory_mib`` and the optional
     members of Description. Its ``disks`` are not used: ``requests`` are.
     """
-    known = {"cpus", "vcpus", "memory_mib", "disks"} | _MACHINE_MEMBERS | _PLACEMENT_MEMBERS
-    unknown = sorted(str(key) for key in instance if key not in known)
-    if unknown:
-        raise BadDescription(
-            f"The instance has the unknown member {unknown[0]!r}; known are {', '.join(sorted(known))}."
-        )
+    _refuse_misspelt(instance, ("cpus", "vcpus", "memory_mib", "disks", *_MACHINE_MEMBERS), "The instance")
     described: dict[str, object] = {
         "cpus": instance.get("vcpus", instance.get("cpus", 4)),
         "memory_mib": instance.get("memory_mib", 1024),
@@ -100,3 +90,10 @@ def instance_description(
     described |= {key: instance[key] for key in sorted(_MACHINE_MEMBERS) if instance.get(key) is not None}
     Description.from_json(described)
     return described
+
+
+def _refuse_misspelt(given: Mapping[str, object], known: Sequence[str], what: str) -> None:
+    """Inventories carry members for other readers too; one that looks like one of ours is a slip of the pen."""
+    for key in given:
+        if key not in known and (meant := get_close_matches(str(key), known, n=1, cutoff=0.8)):
+            raise BadDescription(f"{what} has the member {str(key)!r}; is {meant[0]!r} meant?")
