@@ -41,8 +41,8 @@ def secrets_in(value: object) -> set[str]:
     found: set[str] = set()
     if isinstance(value, dict):
         for key, member in value.items():
-            if key in SECRET_MEMBERS and isinstance(member, str):
-                found.add(member)
+            if key in SECRET_MEMBERS and isinstance(member, str | int | float):
+                found.add(str(member))
             elif key == EMBEDDED_REQUEST and isinstance(member, str):
                 try:
                     found |= secrets_in(json.loads(member))
