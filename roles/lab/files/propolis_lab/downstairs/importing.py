@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 from propolis_lab.region import Region, RegionError
+from propolis_lab.region.context import block_hashes
 from propolis_lab.region.errors import quoted
 
 _CHUNK_BYTES = 4 << 20
@@ -40,17 +42,35 @@ def import_image(region: Region, image: Path) -> None:
 
 
 def _copy(region: Region, reader: BinaryIO) -> int:
-    """Write all that ``reader`` holds; gives the number of blocks."""
+    """Write all that ``reader`` holds; gives the number of blocks.
+
+    One chunk is read and hashed while the one before it is written and finished extents reach the disk.
+    """
     size = region.definition.block_size
-    chunk = memoryview(bytearray(max(size, _CHUNK_BYTES // size * size)))
+    per_extent = region.definition.blocks_per_extent
+    chunks = [memoryview(bytearray(max(size, _CHUNK_BYTES // size * size))) for _ in range(2)]
     block = 0
-    while filled := _fill(reader, chunk):
-        blocks = -(-filled // size)
-        chunk[filled : blocks * size] = bytes(blocks * size - filled)
-        if block + blocks > region.definition.total_blocks:
-            raise RegionError(f"the image holds more than the {region.definition.total_bytes} bytes of the region")
-        region.import_blocks(block, chunk[: blocks * size])
-        block += blocks
+    writing: Future[None] | None = None
+    settling: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(1) as settler:
+        while filled := _fill(reader, chunks[0]):
+            count = -(-filled // size)
+            data = chunks[0][: count * size]
+            data[filled:] = bytes(count * size - filled)
+            if block + count > region.definition.total_blocks:
+                raise RegionError(f"the image holds more than the {region.definition.total_bytes} bytes of the region")
+            hashes = block_hashes(data, size)
+            if writing is not None:
+                writing.result()
+            for extent in range(max(0, block - count) // per_extent, block // per_extent):
+                settling.append(settler.submit(region.settle, extent))
+            writing = writer.submit(region.import_blocks, block, hashes, data)
+            chunks.reverse()
+            block += count
+        if writing is not None:
+            writing.result()
+        for settled in settling:
+            settled.result()
     return block
 
 

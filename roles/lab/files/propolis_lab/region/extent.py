@@ -54,6 +54,9 @@ class Extent(Protocol):
     def flush(self, flush_number: int, generation: int) -> None:
         """Make everything durable and store the numbers, if anything was written since the last flush."""
 
+    def settle(self) -> None:
+        """Let written data reach the disk before the flush that must wait for it."""
+
     def close(self) -> None:
         """Close the files as they are: a dirty extent stays dirty."""
 

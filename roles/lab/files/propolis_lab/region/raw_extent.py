@@ -122,6 +122,9 @@ class RawExtent:
             self._defragment()
         self._slot_accesses = self._extra_accesses = 0
 
+    def settle(self) -> None:
+        files.sync(self._descriptor)
+
     def close(self) -> None:
         os.close(self._descriptor)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from propolis_lab.region import repair
 from propolis_lab.region.age import Age
-from propolis_lab.region.context import BlockContext, block_hashes, check_contexts
+from propolis_lab.region.context import BlockContext, check_contexts
 from propolis_lab.region.definition import FILE_NAME, Definition, read_definition, write_definition
 from propolis_lab.region.errors import (
     ExtentClosed,
@@ -140,15 +140,19 @@ class Region:
                 extent.write(first, contexts[chosen], hashes[chosen], view[at * size : (at + run) * size])
             done += length
 
-    def import_blocks(self, start_block: int, data: memoryview) -> None:
-        """Write whole unencrypted blocks as ``write`` does, without contexts from outside: they are made here."""
+    def import_blocks(self, start_block: int, hashes: Sequence[int], data: memoryview) -> None:
+        """Write whole unencrypted blocks whose hashes are known; their contexts are made of them."""
         self._check_writable()
         size = self.definition.block_size
         done = 0
-        for extent, start, length in self._pieces(start_block, len(data) // size):
-            piece = data[done * size : (done + length) * size]
-            extent.import_blocks(start, block_hashes(piece, size), piece)
+        for extent, start, length in self._pieces(start_block, len(hashes)):
+            piece = slice(done, done + length)
+            extent.import_blocks(start, hashes[piece], data[done * size : (done + length) * size])
             done += length
+
+    def settle(self, extent: int) -> None:
+        """Let the data of one extent reach the disk early; changes nothing that can be seen."""
+        self.open_extent(extent).settle()
 
     def flush(self, flush_number: int, generation: int, *, extent_limit: int | None = None) -> None:
         """Make all dirty extents (up to ``extent_limit``, if given) durable under the two numbers."""
