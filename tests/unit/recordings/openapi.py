@@ -171,6 +171,8 @@ def _translate(node: Any, *, is_schema: bool = True) -> Any:
         return {name: _translate(item) for name, item in node.items()}
     plain = ("enum", "required", "default", "example")
     schema = {k: v if k in plain else _translate(v, is_schema=k != "properties") for k, v in node.items()}
+    if schema.get("enum") == [None]:
+        schema.pop("type", None)  # how the documents write the type that has null as its only value
     nullable = schema.pop("nullable", False)
     if schema.get("type") == "integer" and schema.get("format") in INTEGER_LIMITS:
         schema.setdefault("maximum", INTEGER_LIMITS[schema["format"]])

@@ -55,6 +55,7 @@ SMALL = Document(
                 }
             },
             "schemas": {
+                "Nothing": {"title": "Null", "type": "string", "enum": [None]},
                 "Size": {"type": "integer", "format": "uint8", "minimum": 0},
                 "Thing": {
                     "type": "object",
@@ -143,11 +144,17 @@ def test_a_request_body_is_checked_and_an_unasked_one_is_refused() -> None:
         validate_request(SMALL, "GET", "/thing/1", {})
 
 
+def test_the_type_of_null_takes_null_alone() -> None:
+    validate(SMALL, "Nothing", None)
+    with pytest.raises(ContractError):
+        validate(SMALL, "Nothing", "")
+
+
 def test_unknown_operations_and_schemas_are_errors_not_passes() -> None:
     with pytest.raises(LookupError, match="no operation"):
         find_operation(SMALL, "DELETE", "/thing/1")
     with pytest.raises(LookupError, match="no schema"):
-        validate(SMALL, "Nothing", {})
+        validate(SMALL, "Nobody", {})
 
 
 @needs_shared

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stand-ins as processes: three regions with their downstairs and up to two servers, on free ports of 127.0.0.1."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recordings.http_masks import REPAIR_DISTANCE, Places
+from shared import ROOT
+
+ADDRESS = "127.0.0.1"
+BLOCK_SIZE, BLOCKS_PER_EXTENT, EXTENT_COUNT = 512, 100, 20
+"""The geometry of the recorded regions."""
+
+START_TIMEOUT = 30.0
+"""Seconds for a stand-in to start; several suites may share two cores."""
+
+
+class LabError(Exception):
+    """A stand-in did not start; the text has the end of its output."""
+
+
+def environment() -> dict[str, str]:
+    """The environment of the stand-ins: the lab on the import path, no colours, no debug settings of a developer."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
+    return {**kept, "PYTHONPATH": str(ROOT / "roles" / "lab" / "files"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def free_port(digits: int, *, with_repair: bool, taken: set[int]) -> int:
+    """A port of 4 or 5 digits, below those that the kernel gives to clients; with_repair: + 4000 is free too."""
+    low, high = (1100, 9999 - REPAIR_DISTANCE) if digits == 4 else (10000, 32000)
+    for _ in range(2000):
+        port = random.randint(low, high)
+        wanted = [port, port + REPAIR_DISTANCE] if with_repair else [port]
+        if not taken.intersection(wanted) and all(_is_free(p) for p in wanted):
+            taken.update(wanted)
+            return port
+    raise LabError(f"no free port with {digits} digits on {ADDRESS}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError:
+            return False
+    return True
+
+
+def choose_ports(recorded_servers: set[int], recorded_downstairs: set[int]) -> dict[int, int]:
+    """For every recorded port one that is free here, with the same number of digits."""
+    taken: set[int] = set()
+    chosen = {port: free_port(len(str(port)), with_repair=False, taken=taken) for port in sorted(recorded_servers)}
+    for port in sorted(recorded_downstairs):
+        chosen[port] = free_port(len(str(port)), with_repair=True, taken=taken)
+    return chosen
+
+
+@dataclass
+class Process:
+    """One running stand-in and the file that its output goes to."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def alive(self) -> bool:
+        return self.popen.poll() is None
+
+    def stop(self) -> None:
+        if self.alive:
+            self.popen.terminate()
+            try:
+                self.popen.wait(10)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+        self.popen.wait()
+
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+@dataclass
+class Lab:
+    """All processes of one replay. `regions` gives each recorded downstairs port the id that its region had."""
+
+    folder: Path
+    places: Places
+    regions: dict[int, str]
+    processes: dict[str, Process] = field(default_factory=dict)
+    finished: list[Process] = field(default_factory=list)
+
+    def up_downstairs(self, recorded_ports: tuple[int, ...]) -> None:
+        """Make the regions that are not there yet, in parallel, then start what does not run."""
+        creating = []
+        for number, port in enumerate(recorded_ports):
+            path = self.folder / f"ds{number}"
+            if not path.exists():
+                creating.append(self._program("propolis_lab.downstairs", *self._create_arguments(path, port)))
+        for popen in creating:
+            output, _ = popen.communicate(timeout=START_TIMEOUT)
+            if popen.returncode != 0:
+                raise LabError(f"region not created, exit {popen.returncode}: {output.decode()[-800:]}")
+        started = []
+        for number, port in enumerate(recorded_ports):
+            name = f"ds{number}"
+            if name not in self.processes:
+                here = self.places.ports[port]
+                arguments = ("run", "-d", str(self.folder / name), "-p", str(here), "-a", ADDRESS)
+                started.append((self._start(name, "propolis_lab.downstairs", *arguments), here))
+        for process, here in started:
+            wait_for_port(process, here)
+
+    def _create_arguments(self, path: Path, port: int) -> tuple[str, ...]:
+        geometry = {
+            "--block-size": BLOCK_SIZE,
+            "--extent-size": BLOCKS_PER_EXTENT,
+            "--extent-count": EXTENT_COUNT,
+        }
+        sizes = [text for key, value in geometry.items() for text in (key, str(value))]
+        return ("create", "-d", str(path), "-u", self.regions[port], *sizes)
+
+    def up_server(self, name: str, recorded_port: int, bootrom: str) -> None:
+        """Start the server (srvA, srvB) unless it runs."""
+        if name not in self.processes:
+            here = self.places.ports[recorded_port]
+            process = self._start(name, "propolis_lab.server", "run", bootrom, f"{ADDRESS}:{here}")
+            wait_for_port(process, here)
+
+    def down(self, name: str) -> None:
+        process = self.processes.pop(name, None)
+        if process:
+            process.stop()
+            self.finished.append(process)
+
+    def close(self) -> None:
+        for name in list(self.processes):
+            self.down(name)
+
+    def output_of(self, name: str) -> str:
+        """Everything that the processes of this name wrote, one after the other."""
+        every = [*self.finished, *self.processes.values()]
+        return "".join(process.output() for process in every if process.name == name)
+
+    def _program(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=self.folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def _start(self, name: str, module: str, *arguments: str) -> Process:
+        log = self.folder / f"{name}-{len(self.finished)}.log"
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                cwd=self.folder,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.processes[name] = Process(name, popen, log)
+        return self.processes[name]
+
+
+def wait_for_port(process: Process, port: int) -> None:
+    """Return when the process accepts connections; LabError when it ends before or takes too long."""
+
+    def accepts() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((ADDRESS, port), 1):
+            return True
+        if not process.alive:
+            raise LabError(f"{process.name} ended with {process.popen.returncode}: {process.output()[-1500:]}")
+        return False
+
+    if not wait_until(accepts, START_TIMEOUT):
+        raise LabError(f"{process.name} does not listen on {port} after {START_TIMEOUT} s: {process.output()[-1500:]}")
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, pause: float = 0.02) -> bool:
+    """Whether the condition became true within `timeout` seconds; asked every `pause` seconds (nothing tells us)."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True
+
+
+@contextlib.contextmanager
+def running(lab: Lab) -> Iterator[Lab]:
+    """The lab, of which nothing runs any more afterwards."""
+    try:
+        yield lab
+    finally:
+        lab.close()

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sends the requests of a recording to the stand-ins, in their order, and collects every difference.
+
+Where the recording waited by the clock, the replay waits for the state that the recording had reached by then.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import singledispatchmethod
+from pathlib import Path
+
+from recordings.http_compare import Finding, compare_answers, history_problem
+from recordings.http_consoles import Consoles
+from recordings.http_events import (
+    Alive,
+    Answer,
+    DiskWatched,
+    Down,
+    Event,
+    Exchange,
+    Frame,
+    LogLines,
+    Monitored,
+    NoAnswer,
+    Note,
+    Opening,
+    Outcome,
+    Polled,
+    Published,
+    StateMissed,
+    StateSeen,
+    Up,
+    WebsocketEnd,
+)
+from recordings.http_following import Following, compare_order
+from recordings.http_lab import ADDRESS, Lab, choose_ports, wait_until
+from recordings.http_logs import compare_logs
+from recordings.http_masks import Places
+from recordings.http_observing import Watcher, console, instance_state, publications
+from recordings.http_pacing import PATIENCE, Pacing, run_of_states, shows_output
+from recordings.http_wire import send
+from recordings.openapi import VERSIONS, ContractError, document, find_operation, validate_answer
+
+QUIET = 0.4
+"""Seconds after which a long poll counts as unanswered."""
+SERVERS = ("srvA", "srvB")
+USES_DISK = b"io "
+"""The recorded guest's command to write and flush; the lab's guest does so by itself."""
+
+
+@dataclass
+class Counts:
+    """How much one replay compared."""
+
+    exchanges: int = 0
+    contracts: int = 0
+    websockets: int = 0
+    frames: int = 0
+    publications: int = 0
+    migrations: int = 0
+    looks: int = 0
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What a replay must know beside the recording: lines of exchanges not to send, whole bodies of cut requests by
+    line, and the bootrom path after a remark with these words."""
+
+    omitted: frozenset[int] = frozenset()
+    bodies: Mapping[int, str] = field(default_factory=dict)
+    bootroms: Mapping[str, str] = field(default_factory=dict)
+
+
+def prepare(events: Sequence[Event], folder: Path) -> Lab:
+    """A lab for this recording: ports chosen, nothing running yet."""
+    servers = {port for event in events if isinstance(event, Up) for port in event.servers}
+    downstairs = {port for event in events if isinstance(event, Up) for port in event.downstairs}
+    mentioned = {port for event in events if isinstance(event, Exchange) for port in _targets(event.request.body)}
+    places = Places(choose_ports(servers, downstairs | (mentioned - servers)), folder)
+    (folder / "bootrom.bin").write_bytes(b"\0" * 4096)
+    return Lab(folder, places, recorded_regions(events, downstairs))
+
+
+def recorded_regions(events: Sequence[Event], downstairs: set[int]) -> dict[int, str]:
+    """The region id behind each recorded downstairs port, from the disk statuses; a new one where none is shown."""
+    found = {port: str(uuid.uuid4()) for port in downstairs}
+    pattern = r'"region_id":"([0-9a-f-]{36})","target_addr":"127\.0\.0\.1:(\d+)"'
+    for event in events:
+        if isinstance(event, Exchange) and isinstance(event.answer, Answer):
+            found.update({int(port): region for region, port in re.findall(pattern, event.answer.body)})
+    return found
+
+
+def _targets(body: str) -> list[int]:
+    return [int(port) for port in re.findall(r"127\.0\.0\.1:([1-5]\d{3}|\d{5})\b", body)]
+
+
+class Replay:
+    """One recording against one lab. Differences are in `findings` after `run`, what was compared in `counts`."""
+
+    def __init__(self, name: str, events: Sequence[Event], lab: Lab, instructions: Instructions) -> None:
+        self.name = name
+        self.events = list(events)
+        self.lab = lab
+        self.instructions = instructions
+        self.findings: list[Finding] = []
+        self.counts = Counts()
+        self.omitted: set[int] = set()
+        self.pacing = Pacing(self.events, lab)
+        self.consoles = Consoles(lab.places, self.report)
+        self.following: Following | None = None
+        self.published_before: dict[int, int] = {}
+        self.used_ports = {event.request.port for event in self.events if isinstance(event, Exchange | Opening)}
+
+    def report(self, line: int, label: str, aspect: str, recorded: str, ours: str) -> None:
+        self.findings.append(Finding(self.name, line, label, aspect, recorded, self.lab.places.recorded(ours)))
+
+    def run(self) -> None:
+        position = 0
+        try:
+            while position < len(self.events):
+                event = self.events[position]
+                if isinstance(event, StateSeen):
+                    last, used = run_of_states(self.events, position)
+                    self._await(last.line, last.port, last.state)
+                    position += used
+                    continue
+                self._replay(event, position)
+                position += 1
+        finally:
+            if self.following:
+                for watcher in self.following.watchers.values():
+                    watcher.stopping.set()
+            self.consoles.close()
+            self.counts.frames = self.consoles.frames
+
+    @singledispatchmethod
+    def _replay(self, event: Event, position: int) -> None:
+        raise TypeError(f"no replay of {type(event).__name__} at {self.name}:{event.line}, event {position}")
+
+    @_replay.register(Note | Polled | Monitored | DiskWatched)
+    def _(self, event: Event, position: int) -> None:
+        """Remarks say nothing to do; what others saw is compared with the migration that they watched."""
+
+    # -- processes -----------------------------------------------------------------------------------------------------
+
+    @_replay.register
+    def _(self, event: Up, position: int) -> None:
+        self.pacing.names = dict(zip(event.servers, SERVERS, strict=True))
+        self.lab.up_downstairs(event.downstairs)
+        remark = next((e.text for e in reversed(self.events[:position]) if isinstance(e, Note)), "")
+        paths = [path for words, path in self.instructions.bootroms.items() if words in remark]
+        bootrom = paths[0] if paths else self.lab.places.here("STATE/bootrom.bin")
+        for port, name in self.pacing.names.items():
+            if port in self.used_ports:
+                self.lab.up_server(name, port, bootrom)
+
+    @_replay.register
+    def _(self, event: Down, position: int) -> None:
+        self._end_following()
+        self.consoles.check_unheard()
+        for name in list(self.lab.processes) if event.names == ("all",) else event.names:
+            self.lab.down(name)
+
+    @_replay.register
+    def _(self, event: Alive, position: int) -> None:
+        if self._is_omitted(event.line):
+            return
+        for name, expected in event.alive.items():
+            process = self.lab.processes.get(name)
+            alive = process is not None and process.alive
+            if alive != expected:
+                self.report(event.line, f"alive {name}", "process", str(expected), str(alive))
+
+    def _is_omitted(self, line: int) -> bool:
+        if line in self.instructions.omitted:
+            self.omitted.add(line)
+            return True
+        return False
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    @_replay.register
+    def _(self, event: Exchange, position: int) -> None:
+        if self._is_omitted(event.line):
+            return
+        self._end_following()
+        self.pacing.settle(event.at, event.request.port)
+        if '"MigrationTarget"' in event.request.body:
+            self._follow(event, position)
+        console_before = self._console_before(event)
+        ours = self._send(event)
+        self._compare(event, ours, console_before)
+
+    def _send(self, event: Exchange) -> Answer | NoAnswer:
+        here = self.lab.places.here
+        body = here(self.instructions.bodies.get(event.line, event.request.body))
+        headers = tuple((key, here(value)) for key, value in event.request.headers)
+        port = self.lab.places.ports[event.request.port]
+        quiet = isinstance(event.answer, NoAnswer) and event.answer.reason.startswith("TimeoutError")
+        request = replace(event.request, port=port, headers=headers, body=body)
+        return send(ADDRESS, request, QUIET if quiet else PATIENCE)
+
+    def _compare(self, event: Exchange, ours: Answer | NoAnswer, console_before: int) -> None:
+        self.counts.exchanges += 1
+        self._contract(event, ours)
+        differing = compare_answers(event.answer, ours, self.lab.places)
+        if _gives_history(event) and isinstance(ours, Answer) and ours.status == 200:
+            for aspect in ("body", "headers"):
+                differing.pop(aspect, None)
+            whole = console(self.lab.places.ports[event.request.port])
+            totals = range(console_before, len(whole) + 1)
+            if problem := history_problem(event.request.target, ours.body, whole, totals):
+                differing["history"] = ("the asked-for part of the console", problem)
+        for aspect, pair in differing.items():
+            self.report(event.line, event.label, aspect, *pair)
+
+    def _contract(self, event: Exchange, ours: Answer | NoAnswer) -> None:
+        """Whatever is answered must be what the API document of the asked-for version allows."""
+        version = dict(event.request.headers).get("api-version", "")
+        if isinstance(ours, NoAnswer) or version not in VERSIONS:
+            return
+        method, target = event.request.method, event.request.target
+        try:
+            find_operation(document(version), method, target)
+        except LookupError:
+            return
+        try:
+            validate_answer(document(version), method, target, ours.status, ours.body.encode())
+        except ContractError as error:
+            self.report(event.line, event.label, "contract", f"an answer of API {version}", str(error))
+        self.counts.contracts += 1
+
+    def _console_before(self, event: Exchange) -> int:
+        """Wait until the console is as long as the recorded answer needs; its length then."""
+        if not _gives_history(event) or not isinstance(event.answer, Answer):
+            return 0
+        numbers = [int(number) for number in re.findall(r"=(\d+)", event.request.target)]
+        needed = sum(number for number in numbers if number < 1000) if json.loads(event.answer.body)["data"] else 0
+        port = self.lab.places.ports[event.request.port]
+        wait_until(lambda: len(console(port)) >= needed, PATIENCE, 0.05)
+        return len(console(port))
+
+    # -- consoles ------------------------------------------------------------------------------------------------------
+
+    @_replay.register
+    def _(self, event: Opening, position: int) -> None:
+        self._end_following()
+        self.pacing.settle(event.at, event.request.port)
+        self.counts.websockets += 1
+        self.consoles.open(event, shows_output=shows_output(self.events, position))
+
+    @_replay.register
+    def _(self, event: Frame, position: int) -> None:
+        port = self.consoles.all[-1].opening.request.port
+        if event.from_client and event.payload.startswith(USES_DISK):
+            if not self.pacing.has_written(port):
+                self.report(event.line, "guest writes", "disk", "a flushed write on all regions", "none")
+            return
+        if event.from_client:
+            self.pacing.settle(event.at, port)
+        self.consoles.frame(event)
+
+    @_replay.register
+    def _(self, event: WebsocketEnd, position: int) -> None:
+        self.consoles.ended(event)
+
+    # -- states and logs -----------------------------------------------------------------------------------------------
+
+    def _await(self, line: int, port: int, state: str) -> None:
+        if not self.pacing.reaches(port, state):
+            found = instance_state(self.lab.places.ports[port])
+            self.report(line, f"state of :{port}", "state", state, str(found))
+
+    @_replay.register
+    def _(self, event: StateMissed, position: int) -> None:
+        found = instance_state(self.lab.places.ports[event.port])
+        if found != event.found:
+            self.report(event.line, f"state of :{event.port}", "state", event.found, str(found))
+
+    @_replay.register
+    def _(self, event: Outcome, position: int) -> None:
+        for port, state in zip(self.pacing.names, (event.source, event.destination), strict=True):
+            self._await(event.line, port, state)
+
+    @_replay.register
+    def _(self, event: LogLines, position: int) -> None:
+        self._end_following()
+        if not self._is_omitted(event.line):
+            process = self.lab.processes.get(event.program)
+            compare_logs(event, process.output() if process else "", self.lab.places, self.report)
+
+    @_replay.register
+    def _(self, event: Published, position: int) -> None:
+        name = next(name for name, table in self.pacing.tables.items() if table is event)
+        self.counts.publications += len(event.publications)
+        if differing := compare_order(event.publications, publications(self.lab.output_of(name))):
+            self.report(event.line, f"published by {name}", "order", *differing)
+
+    # -- migrations ----------------------------------------------------------------------------------------------------
+
+    def _follow(self, event: Exchange, position: int) -> None:
+        watchers = {port: Watcher(self.lab.places.ports[port]) for port in self.pacing.names}
+        self.following = Following(event.line, watchers, self._watched(position), event.request.port)
+        self.counts.migrations += 1
+        for port, name in self.pacing.names.items():
+            self.published_before[port] = len(publications(self.lab.output_of(name)))
+        for watcher in watchers.values():
+            watcher.start()
+
+    def _watched(self, position: int) -> list[Polled | Monitored | DiskWatched]:
+        """What the recording's own watchers saw around the request at `position`."""
+
+        def belongs(event: Event) -> bool:
+            return not isinstance(event, Exchange | Opening | Up | Down)
+
+        start, end = position, position + 1
+        while start > 0 and isinstance(self.events[start - 1], Polled | Monitored | DiskWatched):
+            start -= 1
+        while end < len(self.events) and belongs(self.events[end]):
+            end += 1
+        return [event for event in self.events[start:end] if isinstance(event, Polled | Monitored | DiskWatched)]
+
+    def _end_following(self) -> None:
+        if not self.following:
+            return
+        following, self.following = self.following, None
+        orders = {}
+        for port, watcher in following.watchers.items():
+            watcher.stop(at_end=following.saw_end(port))
+            everything = publications(self.lab.output_of(self.pacing.names[port]))
+            orders[port] = everything[max(0, self.published_before[port] - 1) :]
+        following.check(orders, self.report)
+        self.counts.looks += following.looks
+
+
+def _gives_history(event: Exchange) -> bool:
+    answered = isinstance(event.answer, Answer) and event.answer.status == 200
+    return answered and event.request.path == "/instance/serial/history"
