@@ -23,6 +23,7 @@ from .negotiation import Step
 from .service import Service
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+REQUEST_ID = web.RequestKey("id", str)
 _CHUNK = 256 * 1024
 _SUFFIXES = {"data": "", "db": ".db", "db_shm": ".db-shm", "db_wal": ".db-wal"}
 _SWAPPED_2023 = {"db_shm": ".db-wal", "db_wal": ".db-shm"}  # a bug of the time (seen)
@@ -41,7 +42,6 @@ class RepairApi:
         self._region = service.region
         self._local = local_address
         self._log = service.log.child(task="repair")
-        self._seen: set[object] = set()
 
     def application(self) -> web.Application:
         """The routes of the service's age."""
@@ -59,7 +59,7 @@ class RepairApi:
     @web.middleware
     async def _dropshot(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer and log as the real program's HTTP library does."""
-        request["id"] = str(uuid.uuid4())
+        request[REQUEST_ID] = str(uuid.uuid4())
         response: web.StreamResponse
         internal = ""
         try:
@@ -80,7 +80,7 @@ class RepairApi:
             response_code=str(response.status),
             uri=request.path_qs,
             method=request.method,
-            req_id=request["id"],
+            req_id=request[REQUEST_ID],
             remote_addr=_remote(request),
             local_addr=self._local,
         )
@@ -171,7 +171,7 @@ def _json(value: object) -> web.Response:
 
 
 def _error(request: web.Request, status: int, message: str) -> web.Response:
-    body = json.dumps({"request_id": request["id"], "message": message}, indent=2)
+    body = json.dumps({"request_id": request[REQUEST_ID], "message": message}, indent=2)
     return web.Response(status=status, body=body.encode(), headers={"content-type": "application/json"})
 
 
@@ -182,4 +182,4 @@ def _remote(request: web.Request) -> str:
 
 async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.popall("Server", None)
-    response.headers["x-request-id"] = request["id"]
+    response.headers["x-request-id"] = request[REQUEST_ID]
