@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -48,6 +49,12 @@ class DownstairsProgram:
     def __init__(self, executable: str, timeout: float) -> None:
         self.executable = executable
         self.timeout = timeout
+
+    def check_present(self) -> None:
+        """Raise InvalidValueError when there is no such program, before anything is changed for its sake."""
+        if shutil.which(self.executable) is None:
+            there = Path(self.executable).exists()
+            raise self._not_executable("no permission to run it") if there else self._missing()
 
     def version(self) -> output.Version:
         """What program it is. Those of January 2023 have no such subcommand, which tells their age."""
@@ -94,15 +101,9 @@ class DownstairsProgram:
                 start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError as error:
-            raise InvalidValueError(
-                "executable", self.executable, "a program that is there", code="program_missing",
-                hint="give its full path or install it in a directory of PATH; nothing was changed",
-            ) from error  # fmt: skip
+            raise self._missing() from error
         except OSError as error:
-            raise InvalidValueError(
-                "executable", self.executable, f"a program that can be run ({error.strerror})",
-                code="program_not_executable", hint="nothing was changed",
-            ) from error  # fmt: skip
+            raise self._not_executable(error.strerror or str(error)) from error
         try:
             stdout, stderr = child.communicate(timeout=self.timeout)
         except subprocess.TimeoutExpired as error:
@@ -114,3 +115,15 @@ class DownstairsProgram:
                 code="timed_out",
             ) from error
         return Outcome(command, child.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+    def _missing(self) -> InvalidValueError:
+        return InvalidValueError(
+            "executable", self.executable, "a program that is there", code="program_missing",
+            hint="give its full path or install it in a directory of PATH; nothing was changed",
+        )  # fmt: skip
+
+    def _not_executable(self, reason: str) -> InvalidValueError:
+        return InvalidValueError(
+            "executable", self.executable, f"a program that can be run ({reason})", code="program_not_executable",
+            hint="nothing was changed",
+        )  # fmt: skip

@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import re
-import resource
 import select
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from ..exits import describe_exit
 from ..files import write_atomically
+from ..limits import open_files
 from ..waiting import wait_until
 from .identity import start_time
 from .service import InvalidServiceError, NotStartableError, NotStoppableError, Service, Status, SupervisorError
@@ -174,7 +174,7 @@ class ProcessSupervisor:
             raise SupervisorError(f"{service.name}: its log {log} cannot be opened: {error.strerror}.") from error
         try:
             offset = os.fstat(output).st_size
-            with _open_file_limit(service.name, service.open_files):
+            with open_files(service.name, service.open_files):
                 child = _spawn(service, environment, output)
         finally:
             os.close(output)
@@ -267,28 +267,3 @@ def _spawn(service: Service, environment: dict[str, str], output: int) -> subpro
         if service.cwd is not None and str(error.filename) == str(service.cwd):
             raise NotStartableError(f"{service.name}: working directory {service.cwd}: {error.strerror}.") from error
         raise NotStartableError(f"{service.name}: {program} cannot be run: {error.strerror}.") from error
-
-
-@contextlib.contextmanager
-def _open_file_limit(name: str, wanted: int | None) -> Iterator[None]:
-    """Raise our own soft limit while the child is made, because a child inherits it. Raises NotStartableError."""
-    if wanted is None:
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = soft == resource.RLIM_INFINITY or soft >= wanted
-    new_hard = hard if hard == resource.RLIM_INFINITY or hard >= wanted else wanted
-    if not enough:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, new_hard))
-        except (ValueError, OSError) as error:
-            raise NotStartableError(
-                f"{name}: needs {wanted} open files, this host allows {hard}; raise the limit (ulimit -n -H).",
-                details={"needed": wanted, "allowed": hard},
-                code="open_file_limit",
-            ) from error
-    try:
-        yield
-    finally:
-        if not enough:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, new_hard))
