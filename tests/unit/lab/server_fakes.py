@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Things with which the tests of the lab's server run it in one process: a volume without a network, a server, requests."""
+"""Things with which the tests of the lab's server run it in one process: a volume without a network, a server,
+requests."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ FAST = {
 
 @dataclass
 class Storage:
-    """The one imaginary region set behind all volumes of a test: its bytes, the last generation used, and what is wrong with it."""
+    """The one imaginary region set behind all volumes of a test: its bytes, the last generation used, and what is
+    wrong with it."""
 
     content: bytearray = field(default_factory=lambda: bytearray(SIZE))
     stored_generation: int = 0
@@ -65,7 +67,9 @@ class FakeVolume:
         await self._storage.reachable.wait()
         found = self._storage.stored_generation + 1
         if self.generation < found:
-            raise StartError(f"Negotiation error: Generation number is too low: requested {self.generation}, found {found}")
+            raise StartError(
+                f"Negotiation error: Generation number is too low: requested {self.generation}, found {found}"
+            )
         if self._storage.active is not None:
             self._storage.active.state = "disabled"
         self._storage.active = self
@@ -116,7 +120,14 @@ def vcr(generation: int, **options: Any) -> str:
         "read_only": False,
         **options,
     }
-    region = {"type": "region", "block_size": 512, "blocks_per_extent": 64, "extent_count": 32, "opts": opts, "gen": generation}
+    region = {
+        "type": "region",
+        "block_size": 512,
+        "blocks_per_extent": 64,
+        "extent_count": 32,
+        "opts": opts,
+        "gen": generation,
+    }
     return json.dumps(
         {"type": "volume", "id": volume, "block_size": 512, "sub_volumes": [region], "read_only_parent": None}
     )
@@ -185,7 +196,9 @@ class Client:
         self.log = log
         self._history = history
 
-    async def call(self, method: str, path: str, body: Any = None, *, version: str | None = "5.0.0", **more: Any) -> Reply:
+    async def call(
+        self, method: str, path: str, body: Any = None, *, version: str | None = "5.0.0", **more: Any
+    ) -> Reply:
         headers = {"api-version": version} if version is not None else {}
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         headers.update(more.pop("headers", {"content-type": "application/json"} if body is not None else {}))
@@ -251,7 +264,12 @@ class Client:
 
 @asynccontextmanager
 async def server(
-    folder: Path, storage: Storage, *, faults: dict[str, Any] | str | None = None, host: str = "127.0.0.1", **changes: Any
+    folder: Path,
+    storage: Storage,
+    *,
+    faults: dict[str, Any] | str | None = None,
+    host: str = "127.0.0.1",
+    **changes: Any,
 ) -> AsyncIterator[Client]:
     """A server of today in this process, on a port that is free."""
     bound = bound_socket(host, 0)

@@ -11,7 +11,8 @@ _PROTECTIVE = 0xEE
 
 
 def describe(start: bytes, block_size: int) -> list[str]:
-    """One line for each thing that was found in the first PROBE_BYTES of the disk; a single sentence when there is none."""
+    """One line for each thing that was found in the first PROBE_BYTES of the disk; a single sentence when there is
+    none."""
     found: list[str] = []
     if start[510:512] == b"\x55\xaa":
         kinds = [start[446 + 16 * entry + 4] for entry in range(4)]

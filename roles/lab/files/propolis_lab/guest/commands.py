@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of the guest's command line; each answers in text and may be given again from its beginning after a move."""
+"""The commands of the guest's command line; each answers in text and may be given again from its beginning after a
+move."""
 
 from __future__ import annotations
 

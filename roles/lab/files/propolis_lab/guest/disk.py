@@ -13,8 +13,9 @@ class DiskError(Exception):
 class Disk(Protocol):
     """A block device of `size` bytes in blocks of `block_size`; offsets and lengths are whole blocks.
 
-    `replicated` says that it is a Crucible volume, `generation` the number of its session (0 for other disks). `ready` returns
-    when the device takes commands, at once unless its controller hangs. `read`, `write` and `flush` raise DiskError.
+    `replicated` says that it is a Crucible volume, `generation` the number of its session (0 for other disks).
+    `ready` returns when the device takes commands, at once unless its controller hangs. `read`, `write` and `flush`
+    raise DiskError.
     """
 
     @property

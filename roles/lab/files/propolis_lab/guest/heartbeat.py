@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Heartbeats on disk: numbered records in a ring of slots in the last 64 KiB of the guest's first Crucible disk.
 
-For a checker that reads region files or an exported image: the ring starts at byte `size - 65536`, a slot is one block, there
-are `65536 / block_size` of them, and heartbeat N stands in slot `N mod slots`. A record, little endian, from the slot's first
-byte, the rest of the block is zero:
+For a checker that reads region files or an exported image: the ring starts at byte `size - 65536`, a slot is one
+block, there are `65536 / block_size` of them, and heartbeat N stands in slot `N mod slots`. A record, little endian,
+from the slot's first byte, the rest of the block is zero:
 
     offset  0  8 bytes   b"LABBEAT1"
             8  u64       number, from 1, one higher for each heartbeat, over reboots and migrations

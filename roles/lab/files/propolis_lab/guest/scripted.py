@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guest itself: boots, ticks, writes heartbeats, answers commands; can be stopped in mid-air and carried to another server.
+"""The guest itself: boots, ticks, writes heartbeats, answers commands; can be stopped in mid-air and carried to
+another server.
 
-Everything it knows is in `GuestState`. A pause first lets I/O that a device has accepted come to its end, then stops everything;
-what was not yet given to a device is done again, with the same number, by whoever resumes the state.
+Everything it knows is in `GuestState`. A pause first lets I/O that a device has accepted come to its end, then stops
+everything; what was not yet given to a device is done again, with the same number, by whoever resumes the state.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class GuestState:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the guest tells its server: console output, `halt` or `reset`, an acknowledged heartbeat, and a note for the history."""
+    """What the guest tells its server: console output, `halt` or `reset`, an acknowledged heartbeat, and a note for
+    the history."""
 
     write: Callable[[bytes], None]
     power: Callable[[str], None]
@@ -93,7 +95,7 @@ class ScriptedGuest:
     def _line(self, text: str) -> None:
         self._say(text + "\r\n")
 
-    # -- life ------------------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Power on: memory is empty, the disk is read."""
@@ -187,11 +189,12 @@ class ScriptedGuest:
         if not self._paused:
             self._line("NMI received")
 
-    # -- disk access -----------------------------------------------------------------------------------------------------
+    # -- disk access -------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _device(self, disk: Disk) -> AsyncIterator[None]:
-        """I/O inside is accepted by the device: a pause waits for it, and for the lines that follow it in the same block."""
+        """I/O inside is accepted by the device: a pause waits for it, and for the lines that follow it in the same
+        block."""
         await disk.ready()
         await self._wait_unpaused()
         self._accepted += 1
@@ -215,14 +218,16 @@ class ScriptedGuest:
         async with self._device(disk):
             await disk.flush()
 
-    # -- what it does ----------------------------------------------------------------------------------------------------
+    # -- what it does ------------------------------------------------------------------------------------------------
 
     async def _boot(self) -> None:
         self._line("Lab BIOS: this machine is imitated, its disks are real")
         self._line(f"{self.cpus} CPU, {self.memory_mib} MiB memory")
         for number, disk in enumerate(self._disks):
             kind = "read-only" if disk.read_only else "read-write"
-            self._line(f"disk {number}: {disk.name}, {disk.size // disk.block_size} blocks of {disk.block_size} bytes, {kind}")
+            self._line(
+                f"disk {number}: {disk.name}, {disk.size // disk.block_size} blocks of {disk.block_size} bytes, {kind}"
+            )
         await self._probe()
         last = await self._look_for_heartbeats()
         self.boot = last.boot + 1 if last else 1

@@ -23,7 +23,8 @@ class ShellState:
 
 
 class Shell:
-    """Turns typed bytes into commands. `write` puts text on the console, `run` gets each command line of a logged-in user."""
+    """Turns typed bytes into commands. `write` puts text on the console, `run` gets each command line of a logged-in
+    user."""
 
     def __init__(self, write: Callable[[str], None], run: Callable[[str], None]) -> None:
         self._write = write

@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stand-in for propolis-server: its HTTP APIs, state machine, console and live migration; the hypervisor is imitated."""
+"""Stand-in for propolis-server: its HTTP APIs, state machine, console and live migration; the hypervisor is
+imitated."""

@@ -90,7 +90,7 @@ class Api:
         except NoInstanceError:
             raise no_instance() from None
 
-    # -- making an instance ----------------------------------------------------------------------------------------------
+    # -- making an instance ------------------------------------------------------------------------------------------
 
     async def ensure(self, call: Call) -> Answer:
         request: EnsureRequest = await call.body(ensure_request(call.version or _FIRST))
@@ -139,7 +139,7 @@ class Api:
         queue = RequestQueue(situation, self.environment.log)
         return Vm(request.properties, spec, publisher, queue, log)
 
-    # -- looking ---------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------------------------
 
     async def get(self, _call: Call) -> Answer:
         async with self.slot.lock.read():
@@ -172,7 +172,7 @@ class Api:
         async with self.slot.lock.read():
             return Answer(self._any().publisher.current.migration_json())
 
-    # -- state -----------------------------------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------------------------------
 
     async def put_state(self, call: Call) -> Answer:
         wanted: str = await call.body(STATE_REQUEST)
@@ -190,7 +190,7 @@ class Api:
             self._active().machine.interrupt()
         return Answer(None)
 
-    # -- console ---------------------------------------------------------------------------------------------------------
+    # -- console -----------------------------------------------------------------------------------------------------
 
     async def serial_history(self, call: Call) -> Answer:
         from_start, most_recent = wanted_offset(call)
@@ -224,7 +224,7 @@ class Api:
         await attach(client, machine, start)
         return Answer(raw=client.socket)
 
-    # -- disks -----------------------------------------------------------------------------------------------------------
+    # -- disks -------------------------------------------------------------------------------------------------------
 
     async def disk_status(self, call: Call) -> Answer:
         async with self.slot.lock.read():
@@ -285,7 +285,7 @@ class Api:
                     raise
                 raise gone("VM destroyed before request could be handled") from None
 
-    # -- migration -------------------------------------------------------------------------------------------------------
+    # -- migration ---------------------------------------------------------------------------------------------------
 
     async def migrate_start(self, call: Call) -> Answer:
         migration_id = call.uuid_parameter("migration_id")

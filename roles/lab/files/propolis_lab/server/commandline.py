@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line, of today's server and of January 2023's: options, error texts and exit codes as seen on the real one.
+"""The command line, of today's server and of January 2023's: options, error texts and exit codes as seen on the real
+one.
 
 Options of the lab itself stand before the subcommand, where the real program has none:
 `[--age 2023-01 | --latest-api X.Y.Z] [--history FILE] [--faults JSON|FILE]`.
@@ -78,7 +79,7 @@ _LEVELS = {
 }
 
 
-class ExitWith(Exception):  # noqa: N818 - not an error: the program has said what there is to say
+class ExitWith(Exception):
     """End the program with this status after writing these texts."""
 
     def __init__(self, status: int, *, out: str = "", err: str = "") -> None:
@@ -163,6 +164,24 @@ def parse(words: list[str]) -> Arguments:
 def _run(lab: _Lab, words: list[str]) -> Arguments:
     first = "CONFIG_TOML" if lab.seed else "BOOTROM_PATH"
     names = [f"<{first}>", "<PROPOLIS_IP:PORT>", "[VNC_IP:PORT]"]
+    plain, options = _collect(lab, words, names)
+    if len(plain) < 2:
+        missing = "\n".join(f"  {name}" for name in names[len(plain) : 2])
+        usage = f"Usage: propolis-server run <{first}> <PROPOLIS_IP:PORT> [VNC_IP:PORT]"
+        raise _usage_error(f"the following required arguments were not provided:\n{missing}\n\n{usage}")
+    for name, check in _option_checks(lab.seed).items():
+        if name in options:
+            check(options[name])
+    listen = _checked_address(plain[1], names[1])
+    if options.get("--metric-addr") == "dns" and not lab.seed and _is_local_or_v4(listen[0]):
+        text = "Metric registration can only use DNS if the Propolis server is provided a non-localhost IPv6 address"
+        raise ExitWith(1, err=f"Error: {text}\n")
+    level = _LEVELS[options.get("--log-level", "info").lower()]
+    return Arguments(Path(plain[0]), listen, lab.seed, lab.latest_api, lab.history, lab.faults, level)
+
+
+def _collect(lab: _Lab, words: list[str], names: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The plain arguments and the options of `run`; addresses are checked as they come, like the real program does."""
     plain: list[str] = []
     options: dict[str, str] = {}
     left = list(words)
@@ -185,19 +204,7 @@ def _run(lab: _Lab, words: list[str]) -> Arguments:
                 raise _usage_error(f"unexpected argument '{word}' found\n\n{_RUN_USAGE}")
             if len(plain) > 1:
                 _checked_address(word, names[len(plain) - 1])
-    if len(plain) < 2:
-        missing = "\n".join(f"  {name}" for name in names[len(plain) : 2])
-        usage = f"Usage: propolis-server run <{first}> <PROPOLIS_IP:PORT> [VNC_IP:PORT]"
-        raise _usage_error(f"the following required arguments were not provided:\n{missing}\n\n{usage}")
-    for name, check in _option_checks(lab.seed).items():
-        if name in options:
-            check(options[name])
-    listen = _checked_address(plain[1], names[1])
-    if options.get("--metric-addr") == "dns" and not lab.seed and _is_local_or_v4(listen[0]):
-        text = "Metric registration can only use DNS if the Propolis server is provided a non-localhost IPv6 address"
-        raise ExitWith(1, err=f"Error: {text}\n")
-    level = _LEVELS[options.get("--log-level", "info").lower()]
-    return Arguments(Path(plain[0]), listen, lab.seed, lab.latest_api, lab.history, lab.faults, level)
+    return plain, options
 
 
 def _is_local_or_v4(host: str) -> bool:

@@ -108,8 +108,7 @@ class Console:
         begin = self.total - len(self._latest)
         if start < begin:
             raise HistoryGoneError(
-                f"Requested byte offset {start} is no longer cached: "
-                f"bytes {len(self._first)} to {begin} were dropped"
+                f"Requested byte offset {start} is no longer cached: bytes {len(self._first)} to {begin} were dropped"
             )
         data = bytes(self._latest[start - begin : start - begin + most])
         return data, start + len(data)
@@ -118,7 +117,8 @@ class Console:
         return max(0, self.total - count)
 
     def listen(self, *, with_overlap: bool) -> Listener:
-        """A new listener. With overlap it first gets the last chunk once more if that is fresh: the real one does that too."""
+        """A new listener. With overlap it first gets the last chunk once more if that is fresh: the real one does
+        that too."""
         listener = Listener()
         if with_overlap and self._last_chunk and time.monotonic() - self._last_written < _FRESH_SECONDS:
             listener.push(Output(self._last_chunk))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Readers that turn a positioned JSON value into Python values, with the error texts of the real server.
 
-A reader is a function `(node, path) -> value`; the functions here build readers out of readers. Every error carries the path of
-the field (`init.value.spec.board.cpus`) and the offset at which the real program (serde over serde_json) notices it: behind a
-scalar or a name, behind the closing brace for a missing field. Seen on the real program.
+A reader is a function `(node, path) -> value`; the functions here build readers out of readers. Every error carries
+the path of the field (`init.value.spec.board.cpus`) and the offset at which the real program (serde over serde_json)
+notices it: behind a scalar or a name, behind the closing brace for a missing field. Seen on the real program.
 """
 
 from __future__ import annotations
@@ -131,14 +131,18 @@ def uuid_text(text: str) -> UUID:
             raise ValueError(f"UUID parsing failed: invalid character: found `{letter}` at {position}")
     if "-" not in bare:
         if len(bare) != 32:
-            raise ValueError(f"UUID parsing failed: invalid length: expected length 32 for simple format, found {len(bare)}")
+            raise ValueError(
+                f"UUID parsing failed: invalid length: expected length 32 for simple format, found {len(bare)}"
+            )
         return UUID(bare)
     groups = bare.split("-")
     if len(groups) != 5:
         raise ValueError(f"UUID parsing failed: invalid group count: expected 5, found {len(groups)}")
     for index, (group, length) in enumerate(zip(groups, (8, 4, 4, 4, 12), strict=True)):
         if len(group) != length:
-            raise ValueError(f"UUID parsing failed: invalid group length in group {index}: expected {length}, found {len(group)}")
+            raise ValueError(
+                f"UUID parsing failed: invalid group length in group {index}: expected {length}, found {len(group)}"
+            )
     return UUID(bare)
 
 
@@ -205,7 +209,9 @@ def variants(*names: str) -> Reader:
         if node.kind is Kind.OBJECT and len(node.members) == 1:
             member = node.members[0]
             if member.name not in names:
-                raise FieldError(f"unknown variant `{member.name}`, {one_of(names, plural='variants')}", member.name_end, path)
+                raise FieldError(
+                    f"unknown variant `{member.name}`, {one_of(names, plural='variants')}", member.name_end, path
+                )
             raise FieldError("invalid type: map, expected unit", member.value.end, path)
         if not isinstance(node.scalar, str):
             raise wrong_type(node, "string or map", path)
@@ -258,7 +264,8 @@ def adjacent(tag: str, content: str, choices: Mapping[str, Reader | None], *, de
         if deny_unknown:
             for member in node.members:
                 if member.name not in (tag, content):
-                    text = f"invalid value: string {json.dumps(member.name)}, expected {json.dumps(tag)} or {json.dumps(content)}"
+                    expected = f"{json.dumps(tag)} or {json.dumps(content)}"
+                    text = f"invalid value: string {json.dumps(member.name)}, expected {expected}"
                     raise FieldError(text, member.name_end, (*path, member.name))
         if tag not in found:
             raise FieldError(f"missing field `{tag}`", node.end, path)

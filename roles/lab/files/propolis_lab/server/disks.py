@@ -29,7 +29,8 @@ class BuildError(Exception):
 
 
 class PanicError(Exception):
-    """The real program panics here: the request is answered 500 and the instance stays as it is for ever (debug builds)."""
+    """The real program panics here: the request is answered 500 and the instance stays as it is for ever (debug
+    builds)."""
 
 
 class StartError(Exception):
@@ -43,8 +44,10 @@ class StatusError(Exception):
 class Volume(Protocol):
     """One Crucible volume: what the server needs of `propolis_lab.upstairs.Upstairs`."""
 
-    block_size: int
-    size: int
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def size(self) -> int: ...
 
     async def activate(self) -> None: ...
     async def deactivate(self) -> None: ...
@@ -69,7 +72,8 @@ def regions(request: Any) -> Iterator[dict[str, Any]]:
 
 
 def parsed_request(request_json: str) -> Any:
-    """The JSON of a volume construction request; raises BuildError, and PanicError for what makes the real one panic."""
+    """The JSON of a volume construction request; raises BuildError, and PanicError for what makes the real one
+    panic."""
     try:
         request = json.loads(request_json)
     except ValueError:
@@ -156,7 +160,8 @@ class CrucibleBackend:
         return self._volume.status_json()
 
     async def snapshot(self) -> None:
-        """A flush that all targets acknowledge; the region's file system would take the snapshot. Raises StatusError."""
+        """A flush that all targets acknowledge; the region's file system would take the snapshot. Raises
+        StatusError."""
         try:
             await self._volume.flush()
         except DiskError as error:

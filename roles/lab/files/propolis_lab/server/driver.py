@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state driver: one task for each instance that does, one after the other, what API, guest and migrations ask for."""
+"""The state driver: one task for each instance that does, one after the other, what API, guest and migrations ask
+for."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from propolis_lab.server.disks import BuildError, CrucibleBackend, PanicError, StartError, StatusError
 from propolis_lab.server.environment import Environment
@@ -41,6 +42,7 @@ class ReplaceVolume:
     answer: asyncio.Future[str]
 
 
+@runtime_checkable
 class Emigration(Protocol):
     """A migration to another server, to be carried out by the driver; True when the instance has left."""
 
@@ -69,7 +71,7 @@ class Driver:
 
         return Machine(self.vm.properties.id, spec, self.environment, power)
 
-    # -- whole lives -----------------------------------------------------------------------------------------------------
+    # -- whole lives -------------------------------------------------------------------------------------------------
 
     async def live(self, spec: InstanceSpec, answer: asyncio.Future[None]) -> None:
         """The life of an instance that begins here. `answer` is for whoever sent the PUT."""
@@ -95,7 +97,8 @@ class Driver:
         await self._end(await self._loop())
 
     async def live_on(self, arrive: Arrival, answer: asyncio.Future[None], *, runs_by_itself: bool = True) -> None:
-        """The life of an instance that comes from another server; `arrive` fetches it and says whether it arrived whole."""
+        """The life of an instance that comes from another server; `arrive` fetches it and says whether it arrived
+        whole."""
         if not await arrive(self, answer):
             return
         final = await self._bring_up(InstanceState.MIGRATING) if runs_by_itself else None
@@ -128,10 +131,10 @@ class Driver:
     def _drop(item: object) -> None:
         if isinstance(item, ReplaceVolume):
             item.answer.cancel()
-        elif not isinstance(item, StateRequest | GuestPower):
-            item.abandon()  # type: ignore[attr-defined]
+        elif isinstance(item, Emigration):
+            item.abandon()
 
-    # -- one request after the other -------------------------------------------------------------------------------------
+    # -- one request after the other ---------------------------------------------------------------------------------
 
     async def _loop(self) -> InstanceState:
         """Until the instance ends; returns its last state."""
@@ -142,18 +145,18 @@ class Driver:
                 return final
 
     async def _handle(self, item: object) -> InstanceState | None:
-        if isinstance(item, StateRequest):
-            if item.action == "Start":
-                return await self._bring_up(InstanceState.STARTING)
-            if item.action == "Stop":
-                return await self._stop()
-            return await self._reset()
-        if isinstance(item, GuestPower):
-            return await self._stop() if item.event == "halt" else await self._reset()
-        if isinstance(item, ReplaceVolume):
+        final: InstanceState | None = None
+        if item == StateRequest("Start"):
+            final = await self._bring_up(InstanceState.STARTING)
+        elif item in (StateRequest("Stop"), GuestPower("halt")):
+            final = await self._stop()
+        elif item in (StateRequest("Reboot"), GuestPower("reset")):
+            await self._reset()
+        elif isinstance(item, ReplaceVolume):
             await self._replace(item)
-            return None
-        return await self._emigrate(item)  # type: ignore[arg-type]
+        elif isinstance(item, Emigration):
+            final = await self._emigrate(item)
+        return final
 
     async def _bring_up(self, state: InstanceState) -> InstanceState | None:
         """Start the disks, then the guest. Meanwhile Stop and replacements of targets are heeded."""

@@ -15,7 +15,8 @@ from propolis_lab.server.log import Log
 
 @dataclass(frozen=True)
 class Environment:
-    """`listen` is the address that the process was told to listen on; `latest_api` is None for the server of January 2023."""
+    """`listen` is the address that the process was told to listen on; `latest_api` is None for the server of January
+    2023."""
 
     listen: tuple[str, int]
     bootrom: Path

@@ -1,32 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`--faults JSON|FILE`: what goes wrong in this server on purpose, and how fast it pretends to be.
 
-The value is a JSON object, or the path of a file that holds one. A file may be absent (no faults), and is read again when it
-changes and at SIGHUP, so that a test can switch a fault on in the middle of things. All keys are optional:
+The value is a JSON object, or the path of a file that holds one. A file may be absent (no faults), and is read again
+when it changes and at SIGHUP, so that a test can switch a fault on in the middle of things. All keys are optional:
 
     {"steps": [{"side": "source", "phase": "RamPush", "at": "begin", "action": "die", "times": 1, "seconds": null}],
      "refuse_connections": false,
      "request_delay_ms": 0,
      "ram_bytes_per_second": 3700000000,
      "dirty_bytes_per_second": 41943040,
-     "phase_seconds": {"Sync": 0.04, "RamPushDirty": 0.05, "Device": 0.05, "RamPull": 0.04, "Server": 0.08, "Stopping": 0.03},
+     "phase_seconds": {"Sync": 0.04, "RamPushDirty": 0.05, "Device": 0.05, "RamPull": 0.04, "Server": 0.08,
+                       "Stopping": 0.03},
      "nvme_stall_seconds": 30.0}
 
-`steps`: at the given place, do the given thing. `side` is `source`, `destination` or `any` (default). `phase` is one of
-`Connect` (source: the websocket is open, nothing was said; destination: before it connects), `Sync`, `RamPush`, `Pause`,
-`RamPushDirty`, `Device`, `RamPull` (on the source as well as on the destination), `Server`, `Finish`, and for the destination
-`Activate` (after Finish, before the disks are activated) and `Run` (the disks are active, Running is not yet published).
-`at` is `begin` (default) or `end`. `action` is
+`steps`: at the given place, do the given thing. `side` is `source`, `destination` or `any` (default). `phase` is one
+of `Connect` (source: the websocket is open, nothing was said; destination: before it connects), `Sync`, `RamPush`,
+`Pause`, `RamPushDirty`, `Device`, `RamPull` (on the source as well as on the destination), `Server`, `Finish`, and
+for the destination `Activate` (after Finish, before the disks are activated) and `Run` (the disks are active, Running
+is not yet published). `at` is `begin` (default) or `end`. `action` is
 
 * `die`: the process ends at once, as after `kill -9`;
 * `stall`: nothing goes on for `seconds`; without `seconds` until the step is gone from the file;
 * `error`: this end reports an error to the other and gives up.
 
-`times` is how often the step takes effect (default: always).
-`refuse_connections`: the listening socket is closed while it is true. `request_delay_ms`: every request waits that long first.
-`ram_bytes_per_second`, `dirty_bytes_per_second`, `phase_seconds`: pace of a migration; the defaults are what the real server
-showed with 512 MiB on one machine. `nvme_stall_seconds`: how long the guest's I/O to an NVMe disk hangs after a migration, a
-fault of the real program at the imitated revision; 0 switches it off.
+`times` is how often the step takes effect (default: always). `refuse_connections`: the listening socket is closed
+while it is true. `request_delay_ms`: every request waits that long first. `ram_bytes_per_second`,
+`dirty_bytes_per_second`, `phase_seconds`: pace of a migration; the defaults are what the real server showed with 512
+MiB on one machine. `nvme_stall_seconds`: how long the guest's I/O to an NVMe disk hangs after a migration, a fault of
+the real program at the imitated revision; 0 switches it off.
 """
 
 from __future__ import annotations
@@ -152,14 +153,18 @@ def read_settings(text: str) -> Settings:
         elif name == "phase_seconds":
             if not isinstance(entry, dict):
                 raise FaultsError(f"faults: phase_seconds is {entry!r}, expected an object")
-            found[name] = {**_PHASE_SECONDS, **{key: _number(f"phase_seconds.{key}", part) for key, part in entry.items()}}
+            found[name] = {
+                **_PHASE_SECONDS,
+                **{key: _number(f"phase_seconds.{key}", part) for key, part in entry.items()},
+            }
         else:
             found[name] = _number(name, entry)
     return Settings(**found)
 
 
 class Faults:
-    """The settings of now; follows its file when there is one. `warn` gets a sentence when the file is not understood."""
+    """The settings of now; follows its file when there is one. `warn` gets a sentence when the file is not
+    understood."""
 
     def __init__(self, source: str | None = None, warn: Callable[[str], None] = lambda _text: None) -> None:
         self._file: Path | None = None

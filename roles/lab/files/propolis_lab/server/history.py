@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`--history FILE`: what happened, one JSON object a line, for a checker that must not trust the server's own answers.
 
-Every line has `wall` (seconds since 1970), `monotonic` (seconds of this machine's clock that never steps, comparable between
-the lab's processes), `server` (listen address), `pid`, and `event`. The events:
+Every line has `wall` (seconds since 1970), `monotonic` (seconds of this machine's clock that never steps, comparable
+between the lab's processes), `server` (listen address), `pid`, and `event`. The events:
 
-* `started`, `server_stopping`: the process. `instance`: id or null on all others.
+* `started`: the process listens. `instance` is null here, and the id of the instance on all others.
 * `published`: `generation`, `state`, `migration_in`, `migration_out` (`{"id", "state"}` or null).
-* `guest`: `what` is `begin` (cold boot), `pause`, `resume`, `stop` or `reset`, with `tick` and `heartbeat` (last acknowledged).
+* `guest`: `what` is `begin` (cold boot), `pause`, `resume` or `stop`, with `tick` and `heartbeat` (last acknowledged).
 * `heartbeat`: `number`, `tick`, `generation` of the disk session, once the write and its flush were acknowledged.
 * `migration`: `role` (`source`, `destination`), `migration_id`, `phase`, `at` (`begin`, `end`).
 * `disk`: `backend`, `what` (`activated`, `failed`, `deactivated`), `generation`.
@@ -24,7 +24,8 @@ Value = str | int | float | bool | None | dict[str, str]
 
 
 class History:
-    """Appends lines; each line is one write, so that several processes may share a file. Without a path it does nothing."""
+    """Appends lines; each line is one write, so that several processes may share a file. Without a path it does
+    nothing."""
 
     def __init__(self, path: Path | None, server: str) -> None:
         self._server = server

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an instance is made of: properties, board and components, and their JSON forms in API versions 1.0.0 to 5.0.0."""
+"""What an instance is made of: properties, board and components, and their JSON forms in API versions 1.0.0 to
+5.0.0."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A lock for many readers or one writer; a writer that waits keeps new readers out.
 
-The real server's locks are of this kind, and two of its traps come from that: a request that holds the instance for reading
-while it waits for the state driver hangs the whole API as soon as the driver wants to write.
+The real server's locks are of this kind, and two of its traps come from that: a request that holds the instance for
+reading while it waits for the state driver hangs the whole API as soon as the driver wants to write.
 """
 
 from __future__ import annotations

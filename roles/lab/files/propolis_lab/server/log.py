@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's log: bunyan JSON on stdout (today) or slog's terminal text on stderr (January 2023), as the real ones write it.
+"""The server's log: bunyan JSON on stdout (today) or slog's terminal text on stderr (January 2023), as the real ones
+write it.
 
 Nothing secret goes in here: volume construction requests and specs are never logged, unlike in the real program.
 """

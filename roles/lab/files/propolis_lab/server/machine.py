@@ -54,7 +54,9 @@ class DeviceState:
 class Machine:
     """`power` is called with `halt` or `reset` when the guest switches itself off or starts again."""
 
-    def __init__(self, instance: UUID, spec: InstanceSpec, environment: Environment, power: Callable[[str], None]) -> None:
+    def __init__(
+        self, instance: UUID, spec: InstanceSpec, environment: Environment, power: Callable[[str], None]
+    ) -> None:
         self._instance = instance
         self._environment = environment
         self._log: Log = environment.log
@@ -100,7 +102,7 @@ class Machine:
         if size % _ROM_ALIGNMENT or size > _LARGEST_ROM:
             raise PanicError(f'Cannot open bootrom: bootrom "{rom}" has a size of {size} bytes')
 
-    # -- guest -----------------------------------------------------------------------------------------------------------
+    # -- guest -------------------------------------------------------------------------------------------------------
 
     def _make_guest(self) -> ScriptedGuest:
         history = self._environment.history
@@ -180,7 +182,7 @@ class Machine:
         pages = self._guest.dirty_pages if self._guest is not None else 0
         return self._environment.faults.settings.dirty_bytes_per_second + pages * 4096 * 2
 
-    # -- moving ----------------------------------------------------------------------------------------------------------
+    # -- moving ------------------------------------------------------------------------------------------------------
 
     def device_state(self) -> DeviceState:
         """What a paused machine hands over."""
@@ -202,7 +204,8 @@ class Machine:
                 backend.content[:] = base64.b64decode(content)
 
     def lose_nvme_queues(self) -> None:
-        """A fault of the real program: imported NVMe controllers refuse commands until the guest's driver resets them."""
+        """A fault of the real program: imported NVMe controllers refuse commands until the guest's driver resets
+        them."""
         patience = self._environment.faults.settings.nvme_stall_seconds
         for device in self._devices:
             if device.nvme and patience > 0:
@@ -221,7 +224,7 @@ class Machine:
         self.console.write(f"{name}: I/O timeout, controller reset\r\n".encode())
         reset()
 
-    # -- end -------------------------------------------------------------------------------------------------------------
+    # -- end ---------------------------------------------------------------------------------------------------------
 
     async def destroy(self) -> None:
         """Let go of everything; a backend that does not let go within two seconds is left to the process's end."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The published state of one instance: a generation number, the instance's state and that of its migrations.
 
-Every publication raises the generation by one, repeated states included; whoever waits for a generation gets the latest.
+Every publication raises the generation by one, repeated states included; whoever waits for a generation gets the
+latest.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The queue between the API and the state driver of one instance: what is taken, ignored or refused, and in which situation.
+"""The queue between the API and the state driver of one instance: what is taken, ignored or refused, and in which
+situation.
 
 The refusals and their words were seen on the real program.
 """
@@ -162,7 +163,9 @@ class RequestQueue:
         self._news.set()
 
     def started(self, *, succeeded: bool) -> None:
-        self._log.info("queue notified of request completion", request=f"Start {{ succeeded: {str(succeeded).lower()} }}")
+        self._log.info(
+            "queue notified of request completion", request=f"Start {{ succeeded: {str(succeeded).lower()} }}"
+        )
         self.situation = Situation.RUNNING if succeeded else Situation.FAILED
 
     def rebooted(self) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The place for the one instance of a server, and that instance's public face.
 
-The server's slot goes NO_VM -> WAITING (a PUT is being worked on) -> ACTIVE -> RUNDOWN -> COMPLETE (-> WAITING again). Requests
-hold `lock` for reading, the state driver takes it for writing when the slot changes.
+The server's slot goes NO_VM -> WAITING (a PUT is being worked on) -> ACTIVE -> RUNDOWN -> COMPLETE (-> WAITING
+again). Requests hold `lock` for reading, the state driver takes it for writing when the slot changes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An upgraded connection of a client, and how to end it without a farewell, as the real server does when it has nothing to say."""
+"""An upgraded connection of a client, and how to end it without a farewell, as the real server does when it has
+nothing to say."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether the components of a spec fit together: what the real server refuses with 400 before it makes anything.
 
-The four texts about backends, PCI paths and serial ports were seen on the real program; the others were read in its source.
+The four texts about backends, PCI paths and serial ports were seen on the real program; the others were read in its
+source.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A JSON reader that remembers where every value stands, so that errors can name line and column as the real server does.
+"""A JSON reader that remembers where every value stands, so that errors can name line and column as the real server
+does.
 
-Texts and positions of the errors were seen on the real program (its JSON reader is serde_json): the column is the number of
-bytes of the line read so far, so that it points at the last byte looked at.
+Texts and positions of the errors were seen on the real program (its JSON reader is serde_json): the column is the
+number of bytes of the line read so far, so that it points at the last byte looked at.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Member:
 class Node:
     """One JSON value with the offsets (bytes) of its first byte and just behind its last one.
 
-    `scalar` holds None, a bool, an int, a float or a str; `items` the elements of an array; `members` those of an object in
-    the order of the text.
+    `scalar` holds None, a bool, an int, a float or a str; `items` the elements of an array; `members` those of an
+    object in the order of the text.
     """
 
     kind: Kind
@@ -131,7 +132,11 @@ class _Reader:
         return self.word(start)
 
     def word(self, start: int) -> Node:
-        for word, kind, value in ((b"null", Kind.NULL, None), (b"true", Kind.BOOLEAN, True), (b"false", Kind.BOOLEAN, False)):
+        for word, kind, value in (
+            (b"null", Kind.NULL, None),
+            (b"true", Kind.BOOLEAN, True),
+            (b"false", Kind.BOOLEAN, False),
+        ):
             if self.source.startswith(word, start):
                 self.offset = start + len(word)
                 return Node(kind, start, self.offset, scalar=value)

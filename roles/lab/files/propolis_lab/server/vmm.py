@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names of running VMs: on one host (here: one listen address) two VMs cannot have the same id, as under /dev/vmm."""
+"""The names of running VMs: on one host (here: one listen address) two VMs cannot have the same id, as under
+/dev/vmm."""
 
 from __future__ import annotations
 

@@ -16,7 +16,10 @@ class CrucibleVolume:
 
     def __init__(self, request_json: str, message_version: int, log: Log) -> None:
         def note(message: str, fields: dict[str, Any]) -> None:
-            shown = {name: value if isinstance(value, str | int | float | bool) else str(value) for name, value in fields.items()}
+            shown = {
+                name: value if isinstance(value, str | int | float | bool) else str(value)
+                for name, value in fields.items()
+            }
             log.info(message, **shown)
 
         try:

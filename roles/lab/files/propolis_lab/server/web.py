@@ -31,7 +31,8 @@ _JSON = "application/json"
 
 @dataclass(frozen=True)
 class Answer:
-    """A good answer; `value` becomes compact JSON, unless the status is 204. `raw` is an answer already sent (websocket)."""
+    """A good answer; `value` becomes compact JSON, unless the status is 204. `raw` is an answer already sent
+    (websocket)."""
 
     value: Any = None
     status: HTTPStatus = HTTPStatus.OK

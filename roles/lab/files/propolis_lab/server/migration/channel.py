@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The connection between the two servers of a migration: frames with a tag, over a websocket or a bare TCP stream.
 
-The tags and the version string are those of the real protocol (read in its source): a binary frame is its payload followed by
-one tag byte. What the payloads hold is the lab's own: JSON where the real servers send RON, and one sample page for each run of
-memory instead of all its pages. So two stand-ins migrate to each other, and a stand-in and a real server do not.
+The tags and the version string are those of the real protocol (read in its source): a binary frame is its payload
+followed by one tag byte. What the payloads hold is the lab's own: JSON where the real servers send RON, and one
+sample page for each run of memory instead of all its pages. So two stand-ins migrate to each other, and a stand-in
+and a real server do not.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ def replaced(spec: InstanceSpec, replacements: dict[str, Replacement]) -> Instan
 
 
 async def connect(target: MigrationTarget) -> ClientLink:
-    """Open the websocket to the source; raises ConnectError. Waits as long as it takes: the real one has no timeout either."""
+    """Open the websocket to the source; raises ConnectError. Waits as long as it takes: the real one has no timeout
+    either."""
     host, port = target.src_addr
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     session = ClientSession(timeout=ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None))
@@ -166,9 +167,7 @@ class Arrival:
         try:
             self._vm.machine = driver.make_machine(spec)
         except (BuildError, PanicError) as error:
-            await channel.report(
-                f"failed to initialize the target VM: failed to join VM object creation task: {error}"
-            )
+            await channel.report(f"failed to initialize the target VM: failed to join VM object creation task: {error}")
             raise
 
     async def _phases(self, channel: Channel) -> None:

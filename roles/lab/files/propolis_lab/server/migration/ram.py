@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Moving memory that is not there: the right number of bytes at the right pace, one sample page for each run of pages.
 
-A run is announced as MEM_XFER (first address u64, end address u64, little endian) followed by one PAGE of 4096 bytes; MEM_END
-ends a pass, MEM_DONE of the destination acknowledges it. The destination checks that the runs cover what the pass promised.
+A run is announced as MEM_XFER (first address u64, end address u64, little endian) followed by one PAGE of 4096 bytes;
+MEM_END ends a pass, MEM_DONE of the destination acknowledges it. The destination checks that the runs cover what the
+pass promised.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What both ends of a migration share: publishing a phase, injected faults, the history, and the words of the preamble."""
+"""What both ends of a migration share: publishing a phase, injected faults, the history, and the words of the
+preamble."""
 
 from __future__ import annotations
 

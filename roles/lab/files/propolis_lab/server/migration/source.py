@@ -20,7 +20,8 @@ _DIRTY_SCAN_BYTES_PER_SECOND = 10e9
 
 
 class Departure:
-    """A destination wants the instance: an `Emigration` for the state driver. `done` is set when the connection is free."""
+    """A destination wants the instance: an `Emigration` for the state driver. `done` is set when the connection is
+    free."""
 
     def __init__(self, migration_id: UUID, channel: Channel, vm: Vm, environment: Environment) -> None:
         self._id = migration_id
@@ -44,7 +45,8 @@ class Departure:
             self.done.set()
 
     async def _negotiate(self) -> bool:
-        """Agree on a protocol version. If that fails the request is never taken off the books: a fault of the real program.
+        """Agree on a protocol version. If that fails the request is never taken off the books: a fault of the real
+        program.
 
         The instance then counts as a migration source for ever: it runs, but refuses to migrate and to reboot.
         """
@@ -140,7 +142,8 @@ class Departure:
         self._session.publish(MigrationState.RAM_PUSH_DIRTY)
 
     async def _server(self) -> None:
-        """From here on there is no live console on this side, even if the migration fails later (read in the source)."""
+        """From here on there is no live console on this side, even if the migration fails later (read in the
+        source)."""
         console = self._vm.machine.console
         async with self._session.phase("Server", MigrationState.SERVER):
             destination = (await self._channel.expect(Tag.BLOB)).decode()
