@@ -91,12 +91,14 @@ class Keeper:
         """Stop it; True when it was running. SIGTERM needs no grace: the files are always consistent."""
         return self.supervisor.stop(self.wanted.name, timeout=self.timeout)
 
+    def check_restart(self) -> None:
+        """All checks of a restart; changes nothing."""
+        status = self.supervisor.status(self.wanted.name)
+        self._check_free(self._region(), apart_from=status)
+
     def restart(self) -> Status:
         """Stop and start it. The checks of the new start come first, so that a wrong one does not end the old."""
-        region = self._region()
-        status = self.supervisor.status(self.wanted.name)
-        self._check_free(region, apart_from=status.pid)
-        DownstairsProgram(self.wanted.executable, self.timeout).check_present()
+        self.check_restart()
         self.stop()
         return self.start()
 
@@ -126,9 +128,11 @@ class Keeper:
             details={"found": list(status.argv), "expected": list(self.wanted.argv)},
         )
 
-    def _check_free(self, region: Region, apart_from: int | None = None) -> None:
+    def _check_free(self, region: Region, apart_from: Status | None = None) -> None:
+        """Nobody else may use the region or the ports. ``apart_from`` is our own process, which will be ended."""
         DownstairsProgram(self.wanted.executable, self.timeout).check_present()
-        others = [user for user in users_of(region.path) if user.pid != apart_from]
+        ours = apart_from.pid if apart_from is not None and apart_from.running else None
+        others = [user for user in users_of(region.path) if user.pid != ours]
         if others:
             raise DownstairsError(
                 f"path: {region.path} is already used by {others[0]}; two programs on one region destroy each other's "
@@ -136,17 +140,18 @@ class Keeper:
                 code="region_in_use",
                 details={"pid": others[0].pid, "command": others[0].command},
             )
-        if apart_from is None:
-            for port, what in ((self.wanted.port, "port"), (self.wanted.port + REPAIR_PORT_OFFSET, "its repair port")):
-                self._check_port_free(port, what)
+        for port, what in ((self.wanted.port, "port"), (self.wanted.port + REPAIR_PORT_OFFSET, "its repair port")):
+            self._check_port_free(port, what, ours)
 
-    def _check_port_free(self, port: int, what: str) -> None:
+    def _check_port_free(self, port: int, what: str, ours: int | None) -> None:
         trouble = port_trouble(self.wanted.address, port)
         if trouble is None:
             return
         place = str(Target(self.wanted.address, port))
         if trouble == errno.EADDRINUSE:
             owners = listeners(self.wanted.address, port)
+            if ours is not None and {one.pid for one in owners} == {ours}:
+                return
             owner: Occupant | str = owners[0] if owners else "a process that we may not see"
             raise DownstairsError(
                 f"port: {place} ({what} of {self.wanted.name}) is in use by {owner}; stop it or take another port.",
