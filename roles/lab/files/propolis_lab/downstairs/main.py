@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -21,14 +20,14 @@ from propolis_lab.region import Age, RegionError
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name) and give its exit status."""
-    age, rest = _age_of(arguments)
+    age, rest = _age_of(list(arguments))
     try:
         status = _perform(age, rest)
         sys.stdout.flush()
     except (Failure, RegionError) as error:
         return report_failure(error.message, error.cause)
     except Panic as panic:
-        return report_panic(panic, age)
+        return report_panic(panic, age, in_service=rest[:1] == ["run"])
     except BrokenPipeError:
         # Whoever read the output has gone; the rest of it must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     return status
 
 
-def _age_of(arguments: Sequence[str]) -> tuple[Age, Sequence[str]]:
+def _age_of(arguments: list[str]) -> tuple[Age, list[str]]:
     """The laboratory's own global option ``--age``, which must come first."""
     if arguments[:1] == ["--age"] and len(arguments) > 1:
         return _named_age(arguments[1]), arguments[2:]
@@ -145,6 +144,8 @@ _COMMANDS = {
 
 
 def _run(age: Age, values: dict[str, Any], log: Logger) -> int:
+    import asyncio  # noqa: PLC0415 - half of the start-up time of commands that do not need it
+
     from propolis_lab.downstairs.serve import serve  # noqa: PLC0415 - each command loads its own
 
     if values["cert_pem"] is not None:

@@ -14,6 +14,7 @@ import sys
 from propolis_lab.region.age import Age
 
 _PANIC_STATUS_2023 = 101
+_PANIC_STATUS_2023_IN_SERVICE = 1
 
 
 class Failure(Exception):
@@ -42,8 +43,11 @@ def report_failure(message: str, cause: str | None = None) -> int:
     return 1
 
 
-def report_panic(panic: Panic, age: Age) -> int:
-    """Print a panic on stderr and end as the program of ``age`` does: by SIGABRT today, with a status in 2023."""
+def report_panic(panic: Panic, age: Age, *, in_service: bool) -> int:
+    """Print a panic on stderr and end as the program of ``age`` does: by SIGABRT today, with a status in 2023.
+
+    ``in_service``: the command is ``run``, which in 2023 had a status of its own for panics.
+    """
     sys.stdout.flush()
     sys.stderr.write(
         f"\nthread 'main' ({os.getpid()}) panicked at {panic.place}:\n{panic.text}\n"
@@ -51,7 +55,7 @@ def report_panic(panic: Panic, age: Age) -> int:
     )
     sys.stderr.flush()
     if age is Age.JANUARY_2023:
-        return _PANIC_STATUS_2023
+        return _PANIC_STATUS_2023_IN_SERVICE if in_service else _PANIC_STATUS_2023
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGABRT, signal.SIG_DFL)
     signal.raise_signal(signal.SIGABRT)
