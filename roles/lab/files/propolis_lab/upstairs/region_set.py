@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of a session with three downstairs: activation, losses and returns, deactivation, and being disabled.
+
+States and transitions as seen on, and read in the source of, the real upstairs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ..protocol.basics import SocketAddress
+from ..protocol.faults import Faults
+from ..protocol.messages import ExtentVersions, HereIAm, JobMessage, Message, RegionDefinition, RepairMessage
+from .block_io import BlockIo
+from .crypt import Seal
+from .errors import NOT_ACTIVE, TOO_MANY_FAILED, ActivationError, IoError
+from .generations import check_generation
+from .geometry import check_versions, judge
+from .jobs import JobNumbers, Step
+from .pipeline import QUORUM, Pipeline
+from .reconcile import Collation, collate
+from .recovery import Recovery
+from .replacement import judge_replacement
+from .request import RegionRequest, with_targets
+from .session import Session
+from .settings import Settings
+from .status import Mode, Phase, RegionSetStatus, UpstairsState
+from .target import Log, Target
+
+
+class RegionSet:
+    """Three regions that hold the same blocks, and the session that uses them."""
+
+    def __init__(
+        self,
+        request: RegionRequest,
+        settings: Settings,
+        log: Log,
+        faults: Faults,
+        nonces: Callable[[], bytes] | None = None,
+    ) -> None:
+        self.session = Session.of(request, settings.message_version)
+        self.state = UpstairsState.INITIALIZING
+        self.targets = tuple(
+            Target(index, address, self, settings=settings, faults=faults, log=log)
+            for index, address in enumerate(request.options.targets)
+        )
+        key = request.options.key
+        seal = Seal(request.block_size, key) if nonces is None else Seal(request.block_size, key, nonces)
+        self.io = BlockIo(self.session, seal, settings, log)
+        self.settings = settings
+        self._log = log
+        self._numbers = JobNumbers()
+        self._versions: dict[int, ExtentVersions] = {}
+        self._failure: ActivationError | None = None
+        self._changed = asyncio.Event()
+        self._pipeline: Pipeline | None = None
+        self._recovery = Recovery(self.session, self.targets, self.io, log)
+
+    def status(self) -> RegionSetStatus:
+        session = self.session
+        return RegionSetStatus(
+            state=self.state,
+            block_size=session.request.block_size,
+            upstairs_id=session.upstairs_id,
+            session_id=session.session_id,
+            generation=session.generation,
+            read_only=session.read_only,
+            encrypted=session.encrypted,
+            reconcile_in_progress=self._recovery.reconciliation is not None,
+            live_repair_in_progress=self.io.repair is not None,
+            targets=tuple(target.status() for target in self.targets),
+        )
+
+    # What the owner asks for
+
+    async def activate(self, generation: int | None) -> None:
+        """Become active, however long it takes. Raises ActivationError; when cancelled nothing stays connected."""
+        if self.state is UpstairsState.ACTIVE and generation in (None, self.session.generation):
+            return
+        if self.state not in (UpstairsState.INITIALIZING, UpstairsState.DISABLED):
+            raise ActivationError(
+                f"The upstairs is {self.state} at generation {self.session.generation}; deactivate it first"
+            )
+        self._note("The guest has requested activation")
+        if generation is not None:
+            self.session.generation = generation
+        self._failure = None
+        self._set_state(UpstairsState.GO_ACTIVE)
+        for target in self.targets:
+            target.start()
+        try:
+            await self._until(lambda: self.state is not UpstairsState.GO_ACTIVE)
+        except asyncio.CancelledError:
+            self._stop(UpstairsState.INITIALIZING)
+            raise
+        if self._pipeline is None:
+            raise self._failure or ActivationError("The activation was given up: the upstairs was deactivated")
+        self._note("The guest has finished waiting for activation")
+
+    async def deactivate(self) -> None:
+        """Flush on everybody that is there and close. Raises IoError when the last flush failed; closed in any case."""
+        if self.state is not UpstairsState.ACTIVE or self._pipeline is None:
+            self._stop(UpstairsState.INITIALIZING)
+            return
+        self._recovery.give_up_repair(self._pipeline, "the upstairs is being deactivated")
+        self._set_state(UpstairsState.DEACTIVATING)
+        try:
+            if self.io.unflushed or len(self._pipeline.jobs):
+                await self._last_flush(self._pipeline)
+        finally:
+            self._stop(UpstairsState.INITIALIZING)
+
+    async def _last_flush(self, pipeline: Pipeline) -> None:
+        """The flush that all connected downstairs must answer. Others are waited for only while there are too few."""
+        least = 1 if self.session.read_only else QUORUM
+        await self._until(lambda: sum(target.phase is Phase.ACTIVE for target in self.targets) >= least)
+        for target in self.targets:
+            if target.phase is not Phase.ACTIVE:
+                target.stop()
+                pipeline.skip(target)
+        if not self.io.unflushed and not len(pipeline.jobs):
+            return
+        job = self.io.submit_flush(asyncio.get_running_loop().create_future(), everywhere=True)
+        for target in self.targets:
+            await self._until(lambda index=target.index: not job.steps[index].open)  # type: ignore[misc]
+            target.stop()
+        if job.count(Step.DONE) < least:
+            raise IoError(TOO_MANY_FAILED)
+
+    def abandon(self) -> None:
+        """Close all connections at once, without a flush."""
+        if self.state is not UpstairsState.DISABLED:
+            self._stop(UpstairsState.INITIALIZING)
+
+    async def write(self, first: int, data: bytes) -> None:
+        """Write whole blocks of an active session. Raises IoError."""
+        if self.session.read_only:
+            raise IoError("The volume is read-only and cannot be written")
+        await self.io.write(first, data)
+
+    async def flush(self) -> None:
+        """Flush an active session. Raises IoError."""
+        if not self.session.read_only:
+            await self.io.flush()
+
+    def disable(self, error: ActivationError) -> None:
+        """End the session because of ``error``; it stays so until somebody activates again."""
+        if self.state not in (UpstairsState.GO_ACTIVE, UpstairsState.ACTIVE, UpstairsState.DEACTIVATING):
+            return
+        self._note(f"disabling clients due to {error}", 40)
+        self._failure = error
+        self._stop(UpstairsState.DISABLED)
+
+    async def ready(self) -> None:
+        """Wait while the upstairs is not active yet. Raises IoError when it is disabled or on its way down."""
+        while self.state is not UpstairsState.ACTIVE:
+            if self.state in (UpstairsState.DISABLED, UpstairsState.DEACTIVATING):
+                reason = f": {self._failure}" if self._failure else ""
+                raise IoError(f"{NOT_ACTIVE}{reason}", real=NOT_ACTIVE)
+            await self._wait_for_change()
+
+    # What the targets tell
+
+    def hello(self) -> HereIAm:
+        return self.session.hello()
+
+    def judge(self, target: Target, definition: RegionDefinition) -> None:
+        same = self.state is UpstairsState.ACTIVE and target.mode in (Mode.OFFLINE, Mode.FAULTED)
+        judge(self.session, target, definition, same_region=same)
+
+    def on_ready(self, target: Target, versions: ExtentVersions | None) -> None:
+        if versions is not None:
+            check_versions(self.session, target, versions)
+            first = ", ".join(map(str, versions.generations[:12]))
+            self._note(f"[{target.index}]R generation[0..{min(12, len(versions.generations))}]: [{first}]")
+            self._versions[target.index] = versions
+        if self.session.read_only and (self.state is UpstairsState.GO_ACTIVE or versions is not None):
+            if self.state is UpstairsState.GO_ACTIVE:
+                self._become_active(next_flush=0)
+            target.phase = Phase.ACTIVE
+        elif self.state is UpstairsState.GO_ACTIVE:
+            target.phase = Phase.WAIT_QUORUM
+            if all(other.phase is Phase.WAIT_QUORUM for other in self.targets):
+                self._on_quorum()
+        elif versions is None:
+            target.phase = Phase.ACTIVE
+            if self._pipeline is not None:
+                self._pipeline.replay(target)
+        else:
+            target.phase = Phase.LIVE_REPAIR_READY
+            self._note(f"client {target.index} is ready for live-repair")
+            self._begin_repair()
+        self._changed.set()
+
+    def on_message(self, target: Target, message: Message) -> None:
+        if isinstance(message, JobMessage) and self._pipeline is not None:
+            self._pipeline.on_answer(target, message)
+            if self.state is UpstairsState.DEACTIVATING:
+                self._changed.set()
+        elif isinstance(message, RepairMessage) and self._recovery.reconciliation is not None:
+            self._recovery.reconciliation.on_message(target, message)
+        else:
+            target.drop(f"{type(message).__name__} was not asked for")
+
+    def on_lost(self, target: Target, reason: str) -> None:
+        phase, target.phase = target.phase, Phase.NEGOTIATING
+        if self._recovery.reconciliation is not None:
+            self._recovery.abort_reconciliation(f"replica {target.index} was lost: {reason}")
+        elif self.state is UpstairsState.DEACTIVATING and phase is Phase.ACTIVE and self._pipeline is not None:
+            self._pipeline.skip(target)
+        elif self.state is UpstairsState.ACTIVE and self._pipeline is not None:
+            if phase is Phase.ACTIVE and self._pipeline.can_replay(target):
+                target.mode = Mode.OFFLINE
+                self._pipeline.wait_for(target)
+            elif phase in (Phase.ACTIVE, Phase.LIVE_REPAIR, Phase.LIVE_REPAIR_READY):
+                self._fault(target, f"lost while {phase}: {reason}")
+        self._changed.set()
+
+    # Activation
+
+    def _on_quorum(self) -> None:
+        collation = self._collate()
+        self._note(f"Max found gen is {collation.lowest_generation}")
+        if error := check_generation(self.session, collation.lowest_generation):
+            self._note(f"Failed downstairs collate with: {error}", 50)
+            self.disable(error)
+            return
+        self._recovery.reconcile(collation, lambda: self._become_active(collation.next_flush))
+
+    def _collate(self) -> Collation:
+        return collate([self._versions[target.index] for target in self.targets])
+
+    def _become_active(self, next_flush: int) -> None:
+        self._numbers.next_flush = next_flush
+        self._pipeline = Pipeline(
+            self.targets,
+            self._numbers,
+            self.session.request.blocks,
+            self.settings,
+            self._log,
+            judge_read=self.io.judge_read,
+            on_event=self.io.on_event,
+            on_fault=self._fault,
+        )
+        self.io.begin(self._pipeline)
+        for target in self.targets:
+            target.last_flush = None
+            if not self.session.read_only:
+                target.phase = Phase.ACTIVE
+        self._set_state(UpstairsState.ACTIVE)
+
+    # Losses while active
+
+    def _fault(self, target: Target, reason: str) -> None:
+        """A downstairs missed something for good: close its connection; it comes back through a live repair."""
+        gone = target.phase not in (Phase.ACTIVE, Phase.LIVE_REPAIR, Phase.LIVE_REPAIR_READY)
+        if self._pipeline is None or (gone and target.mode in (Mode.FAULTED, Mode.REPLACED)):
+            return
+        self._note(f"client {target.index} is faulted: {reason}", 40)
+        if self.settings.of_2023:
+            target.stop()  # the upstairs of 2023 has no live repair: the replica is out until the next activation
+            target.mode = Mode.FAULTED
+        else:
+            target.restart(Mode.FAULTED)
+        self._pipeline.skip(target)
+        if self.io.repair is not None and target.index in self.io.repair.under:
+            self._recovery.give_up_repair(self._pipeline, reason)
+        self._changed.set()
+
+    def _begin_repair(self) -> None:
+        ready = [target for target in self.targets if target.phase is Phase.LIVE_REPAIR_READY]
+        if self.state is not UpstairsState.ACTIVE or self._recovery.busy or not ready or self._pipeline is None:
+            return
+        if len(ready) == len(self.targets):
+            self._recovery.reconcile(self._collate(), self._after_reconciliation)
+        elif any(target.phase is Phase.ACTIVE for target in self.targets):
+            self._recovery.repair(self._pipeline, ready, self._after_repair)
+
+    def _after_repair(self) -> None:
+        self._begin_repair()  # another may have become ready meanwhile
+        self._changed.set()
+
+    def _after_reconciliation(self) -> None:
+        """All three had been given up and are equal again; what was open then is nowhere."""
+        if self._pipeline is not None:
+            self._pipeline.forget_all()
+        for target in self.targets:
+            target.last_flush = None
+            target.phase = Phase.ACTIVE
+        self._changed.set()
+
+    # Replacement
+
+    def replace(self, old: SocketAddress, new: SocketAddress) -> str:
+        """Put another downstairs in the place of one; a word of the API's ReplaceResult. Raises ReplaceError."""
+        word = judge_replacement(self.targets, old, new)
+        if word != "started":
+            return word
+        self._note(f"{self.session.upstairs_id} request to replace downstairs {old} with {new}", 40)
+        target = next(target for target in self.targets if target.address == old)
+        target.address = new
+        self.session.request = with_targets(self.session.request, tuple(target.address for target in self.targets))
+        self._begin_with(target)
+        return word
+
+    def _begin_with(self, target: Target) -> None:
+        """Connect to the new address of a target, as the state of the session demands it."""
+        if self.state is UpstairsState.ACTIVE and self._pipeline is not None:
+            repaired = self.io.repair is not None and target.index in self.io.repair.under
+            target.restart(Mode.REPLACED)
+            self._pipeline.skip(target)
+            if repaired:
+                self._recovery.give_up_repair(self._pipeline, "the replica was replaced")
+        elif self.state is UpstairsState.GO_ACTIVE:
+            target.restart(Mode.NEW)
+        self._changed.set()
+
+    # Helpers
+
+    def _stop(self, state: UpstairsState) -> None:
+        """Close everything, fail everybody who waits, and be in ``state``."""
+        self._recovery.stop()
+        if self._pipeline is not None:
+            text = f"{NOT_ACTIVE}: {self._failure}" if self._failure else NOT_ACTIVE
+            self._pipeline.abort(IoError(text, real=NOT_ACTIVE))
+        self.io.end()
+        self._pipeline = None
+        for target in self.targets:
+            target.stop()
+        self._versions.clear()
+        self._set_state(state)
+
+    def _set_state(self, state: UpstairsState) -> None:
+        self.state = state
+        self._changed.set()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self._wait_for_change()
+
+    async def _wait_for_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _note(self, text: str, level: int = 30) -> None:
+        self._log(text, {"level": level})
