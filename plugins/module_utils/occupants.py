@@ -85,7 +85,7 @@ def _listening_inodes(address: str, port: int, proc: Path) -> Iterator[str]:
             fields = line.split()
             if len(fields) < 10 or fields[3] != _LISTENING:
                 continue
-            host, _, number = fields[1].partition(":")
+            host, _colon, number = fields[1].partition(":")
             if int(number, 16) == port and _meets(_address(host), address):
                 yield fields[9]
 

@@ -75,7 +75,7 @@ class Ledger:
             return Snapshot(False, ())
         except OSError as error:
             raise self._trouble("read", error) from error
-        whole, _, torn = content.rpartition(b"\n")
+        whole, _newline, torn = content.rpartition(b"\n")
         found = _TORN_NUMBER.search(torn)
         lines = whole.split(b"\n") if whole else []
         if lines:
