@@ -171,6 +171,11 @@ def _arriving(scene: Scene, handed_over: bool) -> Finding:
 
 
 def _destination_starts(scene: Scene) -> Finding:
+    incoming = scene.destination.incoming
+    arrived = incoming is not None and incoming.phase is Phase.FINISH and not _is_foreign(scene, incoming)
+    if arrived and (scene.source_place in DOWN or scene.source_place is Place.HANGS):
+        # A server of January 2023 starts a migrated instance when it is told to run, and opens its disks then.
+        return _waits(Code.WAITING_FOR_DISKS, Reason.WAITS_FOR_DISKS, look_at_disks(scene.destination, {}))
     if scene.source_place in (Place.RUNS, Place.MOVING, Place.STARTING):
         return _finding(Code.SPLIT_BRAIN, Reason.COLD_START_AT_DESTINATION)
     return _waits(Code.UNKNOWN, Reason.COLD_START_AT_DESTINATION)

@@ -184,7 +184,7 @@ class Scene:
         if not self.is_ours(outgoing):
             return self.case.answer is Answer.FAILED
         died = self.destination_place in (Place.GONE, Place.EMPTY, Place.HANGS, Place.UNREACHABLE)
-        return died and self.case.reached in (None, Phase.SYNC)
+        return self.began and died and self.case.reached in (None, Phase.SYNC)
 
 
 @dataclass(frozen=True)

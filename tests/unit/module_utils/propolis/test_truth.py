@@ -223,10 +223,9 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("what", "known", "source", "destination", "code", "settled"), TABLE, ids=[row[0] for row in TABLE]
-)
-def test_each_row_of_the_table_has_its_verdict(what, known, source, destination, code, settled) -> None:
+@pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
+def test_each_row_of_the_table_has_its_verdict(row) -> None:
+    _what, known, source, destination, code, settled = row
     verdict = judge(known, source, destination)
     assert (verdict.code, verdict.settled) == (code, settled), verdict.sentence
     assert "vm0" in verdict.sentence

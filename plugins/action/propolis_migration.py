@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Action: the move of an instance done in the controller's own process where that is its place, so that it can be watched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.apiary.propolis.plugins.module_utils.ansible_migration import migration_options, perform
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.client import HAS_REQUESTS
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.redaction import scrub, secrets_in
+
+_LOCAL = frozenset({"local", "ansible.builtin.local"})
+# Callbacks whose output people read. Lines of our own would spoil that of any other.
+_HUMAN = frozenset(
+    {"default", "ansible.builtin.default", "minimal", "ansible.builtin.minimal", "yaml", "debug", "dense"}
+)
+_MODULE = "apiary.propolis.propolis_migration"
+
+display = Display()
+
+
+class ActionModule(ActionBase):
+    """Runs the same code as the module; on the controller in-process, elsewhere by the module itself."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_diff = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        del tmp
+        if not self._is_on_controller() or not HAS_REQUESTS:
+            # Without the library here, the module may have another Python, and says what is missing if it has not.
+            result.update(self._execute_module(module_name=_MODULE, task_vars=task_vars))
+            return result
+        _validation, params = self.validate_argument_spec(argument_spec=migration_options())
+        check_mode = bool(self._task.check_mode)
+        tell = display.display if self._shows_progress(params["progress"], check_mode=check_mode) else None
+        try:
+            done = perform(params, check_mode=check_mode, tell=tell)
+        except KeyboardInterrupt:
+            display.warning(_interrupted(params))
+            raise
+        result.update(_without_secrets(done, secrets_in(params["disks"])))
+        return result
+
+    def _is_on_controller(self) -> bool:
+        return str(self._connection.transport) in _LOCAL or str(self._connection.ansible_name) in _LOCAL
+
+    @staticmethod
+    def _shows_progress(progress: str, *, check_mode: bool) -> bool:
+        if progress != "auto":
+            return progress == "always"
+        return not check_mode and _stdout_callback() in _HUMAN
+
+
+def _stdout_callback() -> str:
+    from ansible import constants  # noqa: PLC0415 (read when needed: configuration may be changed before)
+
+    return str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK"))
+
+
+def _interrupted(params: dict[str, Any]) -> str:
+    name = params["instance"]["name"] or params["instance"]["id"]
+    source, destination = params["source"], params["destination"]
+    return (
+        f"Interrupted: this ends our waiting, not the migration. {name} may go on moving from "
+        f"{source['name'] or source['address']} to {destination['name'] or destination['address']}; "
+        "run apiary.propolis.status to see where it is, or the same play again to follow it."
+    )
+
+
+def _without_secrets(value: Any, secrets: set[str]) -> Any:
+    """The result without any key that a server may have repeated: what AnsibleModule does for modules."""
+    if isinstance(value, str):
+        return scrub(value, secrets)
+    if isinstance(value, dict):
+        return {key: _without_secrets(member, secrets) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(member, secrets) for member in value]
+    return value
