@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 from recordings.crucible_replay import Replay
+from recordings.crucible_sqlite import SqliteStages
+from recordings.crucible_states import Write, change_region, imported_region, serve_and_write
 from recordings.crucible_transcript import Step, read_2023, read_today
 from shared import needs_shared, recordings
 
@@ -52,3 +56,76 @@ def _images(replay: Replay) -> None:
     old = replay.folder.parent / "bin" / "0e2bea77"
     old.mkdir()
     (old / "crucible-downstairs").symlink_to(replay.folder.parent / "bin" / "crucible-downstairs")
+
+
+def test_dump_of_2023_shows_every_recorded_state_of_three_regions(tmp_path: Path) -> None:
+    replay = Replay("2023/dumps", tmp_path / "work", age="2023")
+    replay.prepare()
+    regions = [replay.folder / f"region{port}" for port in (8810, 8820, 8830)]
+    imported_region(regions[0], extents=4, blocks_per_extent=1000, imported_blocks=3000)
+    for copy in regions[1:]:
+        shutil.copytree(regions[0], copy)
+    replay.run(("crucible-downstairs", "create", "-d", "r1", "-u", "11111111-1111-4111-8111-111111111111"))
+    all_dirty = [Write(extent, 0, None, seed=30) for extent in range(4)]
+    before: dict[str, list[Write]] = {
+        "02-after-write-gen1": [Write(0, 1, 2), Write(0, 1, 3)],
+        "03-gen2": [Write(1, 2, 4), Write(1, 2, 5, blocks=100)],
+        "04-gen10": [Write(3, 10, 7)],
+        "05-gen12": [Write(2, 12, 8)],
+        "08-dirty-while-running": all_dirty,
+        "11-after-gen21-activate": [Write(extent, 13, None) for extent in range(3)] + [Write(3, 13, 9)],
+    }
+    for step in read_2023(_folder("2023/dumps")):
+        name = step.name.removeprefix("dumps/").removesuffix(".txt")
+        for path in regions:
+            change_region(path, *before.get(name, []))
+        if name in {"02-after-write-gen1", "03-gen2"}:
+            shutil.copytree(regions[2], f"{regions[2]}-{name[-4:]}")
+        replay.play([step])
+    replay.check()
+
+
+def test_export_of_2023_writes_what_the_recorded_program_wrote_and_skips_as_wrongly(tmp_path: Path) -> None:
+    replay = Replay("2023/exports", tmp_path / "work", age="2023")
+    replay.prepare()
+    _images(replay)
+    imported_region(replay.folder / "region8810", extents=4, blocks_per_extent=1000, imported_blocks=3000)
+    create = ("crucible-downstairs", "create", "-u", "22222222-2222-4222-8222-222222222221", "-i", "img-3ext.raw")
+    replay.run((*create, "-d", "i3"))
+    replay.run((*create, "-d", "ienc", "--encrypted"))
+    replay.play(read_2023(_folder("2023/exports")))
+    replay.check()
+    image = (replay.folder / "img-3ext.raw").read_bytes()
+    exported = (replay.folder / "exp-i3.raw").read_bytes()
+    assert exported == image + bytes(768000 - len(image))
+    assert (replay.folder / "exp-cs.raw").read_bytes() == image[5 * 512 : 15 * 512]
+    assert (replay.folder / "exp-cs2.raw").read_bytes() == image[100 * 512 : 110 * 512]
+    assert (replay.folder / "exp-cs3.raw").read_bytes() == image
+
+
+def test_the_by_hand_documents_own_region_gives_the_by_hand_documents_own_dump(tmp_path: Path) -> None:
+    replay = Replay("2023/seed", tmp_path / "work", age="2023")
+    replay.prepare()
+    with (replay.folder / "helios.raw").open("wb") as image:
+        image.truncate(77881678)
+    create, fresh, like_the_document = read_2023(_folder("2023/seed"))
+    replay.play([create, fresh])
+    change_region(replay.folder / "seed8810", Write(0, 10, 608), Write(63, 11, 642))
+    replay.play([like_the_document])
+    replay.check()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED LOUDLY: needs root, to be without rights")
+def test_the_numbers_of_2023_are_found_with_the_journals_and_only_with_them(tmp_path: Path) -> None:
+    replay = Replay("2023/sqlite", tmp_path / "work", age="2023")
+    replay.prepare()
+    region = replay.folder / "vr8810"
+    imported_region(region, extents=4, blocks_per_extent=1000, imported_blocks=2003)
+    process = serve_and_write(region, Write(3, 1, 2), Write(2, 0, 1), Write(0, 21, 4))
+    process.kill()
+    process.wait()
+    stages = SqliteStages(replay, region)
+    for step in read_2023(_folder("2023/sqlite")):
+        stages.perform(step)
+    stages.end()
+    replay.check()

@@ -14,9 +14,10 @@ from pathlib import Path
 from propolis_lab.downstairs.dump_block import dump_block
 from propolis_lab.downstairs.dump_extent import dump_extent
 from propolis_lab.downstairs.logs import Logger
+from propolis_lab.downstairs.opening import open_quietly
 from propolis_lab.downstairs.outcome import Failure, Panic
 from propolis_lab.downstairs.paint import GREEN, RED, RESET
-from propolis_lab.region import Age, Definition, ExtentVersion, Region
+from propolis_lab.region import Age, Definition, ExtentVersion
 
 _MAXIMUM_DIRECTORIES = 3
 _PLACES = {
@@ -46,7 +47,7 @@ def dump(options: DumpOptions, log: Logger) -> None:
     versions = []
     definition = None
     for directory in options.directories:
-        region = open_for_dump(directory, options.age, log)
+        region = open_quietly(directory, options.age, log, read_only=True)
         definition = region.definition
         versions.append(region.versions())
         region.close()
@@ -56,18 +57,13 @@ def dump(options: DumpOptions, log: Logger) -> None:
         return
     if len(options.directories) < 2:
         raise Failure("Need more than one region directory to compare data")
-    regions = [open_for_dump(directory, options.age, log) for directory in options.directories]
+    regions = [open_quietly(directory, options.age, log, read_only=True) for directory in options.directories]
     if options.extent is not None:
         _check_extent(options.extent, definition)
         dump_extent(regions, options.extent, only_differences=options.only_differences, colour=options.colour)
     elif options.block is not None:
         _check_block(options.block, definition)
         dump_block(regions, options.block, colour=options.colour)
-
-
-def open_for_dump(directory: Path, age: Age, log: Logger) -> Region:
-    """The region, opened without a word in the log unless its database cannot be opened."""
-    return Region.open(directory, read_only=True, age=age)
 
 
 def _check_extent(extent: int, definition: Definition) -> None:

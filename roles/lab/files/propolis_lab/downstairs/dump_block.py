@@ -53,7 +53,7 @@ def _has_row(contexts: Sequence[BlockContext | None], age: Age, *, encrypted: bo
 
 def _table(name: str, width: int, cells: Sequence[str], has_row: bool) -> None:
     out = sys.stdout
-    out.write(f"{name:>6}  " + "".join(f"{index:^{width}} " for index in range(len(cells))) + f"{'DIFF':^5} \n")
+    out.write(f"{name:>6}  " + "".join(f"{index:^{width}} " for index in range(len(cells))) + f"{'DIFF':>5} \n")
     out.write(f"{'-' * 6}  " + "".join(f"{'-' * width} " for _ in cells) + f"{'-' * 5} \n")
     if has_row:
         # An empty cell always counts as a difference, even beside others.

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from propolis_lab.region.context import BlockContext
-from propolis_lab.region.errors import RegionError, quoted
+from propolis_lab.region.errors import DatabaseUnopened, RegionError, quoted
 from propolis_lab.region.extent import ExtentVersion
 
 _EXTENT_VERSION = 1
@@ -54,7 +54,7 @@ class Database:
                 connection.close()
                 raise
         except sqlite3.Error as error:
-            raise RegionError(f"Open of db file {quoted(path)} for extent#{extent} returned: {error}") from error
+            raise DatabaseUnopened(f"Open of db file {quoted(path)} for extent#{extent} returned: {error}") from error
         if version != _EXTENT_VERSION:
             connection.close()
             raise RegionError(f"extent {extent} has database version {version}, not {_EXTENT_VERSION}")

@@ -33,6 +33,10 @@ class ExtentClosed(RegionError):
     """An extent that is closed for repair was read or written."""
 
 
+class DatabaseUnopened(RegionError):
+    """The database of a 2023 extent cannot be opened; the real program writes this to its log too."""
+
+
 def os_error_text(error: OSError) -> str:
     """``No such file or directory (os error 2)``: an operating system error as the real programs show it."""
     return f"{error.strerror} (os error {error.errno})"
