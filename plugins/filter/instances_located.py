@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: The apiary.propolis developers
 description:
   - Takes the registered results of M(apiary.propolis.propolis_instance_info), run in a loop over instance names.
-  - Fails when no server holds an instance and one of them could not be asked, since it may be there.
+  - It is a problem when no server holds an instance and one of them could not be asked, since it may be there.
 positional: instances
 options:
   _input:
@@ -27,13 +27,18 @@ options:
 
 EXAMPLES = r"""
 - name: It is known on which server each instance is
-  ansible.builtin.set_fact:
+  ansible.builtin.assert:
+    that: located.problems == []
+    fail_msg: "{{ located.problems | join(' ') }}"
+  vars:
     located: "{{ asked.results | apiary.propolis.instances_located(propolis_instances) }}"
 """
 
 RETURN = r"""
 _value:
-  description: By instance name, C(name) (the host), C(address) and C(state). Instances that run nowhere are left out.
+  description:
+    - C(problems), one sentence for each instance that cannot be located.
+    - C(instances), by name, C(name) (the host), C(address) and C(state). Instances that run nowhere are left out.
   type: dict
 """
 
@@ -41,23 +46,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.location import locate
 
 
 def instances_located(results: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> dict[str, Any]:
     """See DOCUMENTATION."""
-    located = {}
+    located, problems = {}, []
     for result in results:
         name = result["item"]
         try:
             found = locate(name, str(instances[name]["id"]).lower(), result["servers"])
         except CollectionError as error:
-            raise AnsibleFilterError(error.message) from error
-        if found:
-            located[name] = asdict(found)
-    return located
+            problems.append(error.message)
+        else:
+            located |= {name: asdict(found)} if found else {}
+    return {"instances": located, "problems": problems}
 
 
 class FilterModule:

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The three regions of each volume put side by side: the geometry they agree on, and the numbers that are used up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ForeignRegionError, GeometryMismatchError, LedgerError, NoRegionError, RegionError
+from .geometry import Geometry, disagreements
+from .volume import TARGETS
+
+_GEOMETRY = ("block_size", "blocks_per_extent", "extent_count", "encrypted")
+
+
+@dataclass(frozen=True)
+class FoundRegion:
+    """One region as ``crucible_facts`` reports it (``found``), and the target that it belongs to (``target``)."""
+
+    target: Mapping[str, Any]
+    found: Mapping[str, Any]
+
+    @property
+    def host(self) -> str:
+        return str(self.target["host"])
+
+    def geometry(self) -> Geometry:
+        """Raises RegionError when there is no whole region of the right uuid at its place."""
+        place = f"{self.target['path']} on {self.host}"
+        if self.found["uuid"] is None:
+            raise NoRegionError(f"{place} holds no region of {self.target['volume']}; seed it first.")
+        if self.found["problems"]:
+            raise RegionError(f"{place}: {'; '.join(self.found['problems'])}.")
+        if self.found["uuid"] != self.target["region"]:
+            raise ForeignRegionError(
+                f"{place} holds region {self.found['uuid']}; {self.target['volume']} expects {self.target['region']}."
+            )
+        if self.found["ledger"]["problem"]:
+            raise LedgerError(f"The ledger of {place} cannot be used: {self.found['ledger']['problem']}.")
+        return Geometry(*(self.found[name] for name in _GEOMETRY))
+
+
+def survey_volume(name: str, volume: Mapping[str, Any], regions: Sequence[FoundRegion]) -> dict[str, Any]:
+    """What the regions of volume ``name`` agree on, and the floors of its next generation.
+
+    ``volume`` is its entry in the inventory; ``regions`` are in the order of its targets. ``last`` is the newest number
+    of the first target's ledger, where numbers are handed out; ``floors`` are all other numbers that are used up.
+    Raises RegionError, ForeignRegionError, GeometryMismatchError, LedgerError.
+    """
+    if len(regions) != TARGETS:
+        raise RegionError(f"{name} has {len(regions)} targets; expected {TARGETS}.")
+    geometries = {f"{region.host}:{region.target['port']}": region.geometry() for region in regions}
+    if differences := disagreements(geometries):
+        raise GeometryMismatchError(f"The regions of {name} differ: {'; '.join(differences)}.")
+    images = {region.host: region.found["image"]["sha256"] for region in regions if region.found["image"]}
+    if len(set(images.values())) > 1:
+        listed = ", ".join(f"{checksum} on {host}" for host, checksum in images.items())
+        raise GeometryMismatchError(f"The regions of {name} were made from different images: {listed}.")
+    geometry = next(iter(geometries.values()))
+    for field, found in geometry.as_dict().items():
+        if field in volume and volume[field] != found:
+            raise GeometryMismatchError(
+                f"crucible_volumes.{name}.{field} is {volume[field]}; its three regions have {found}. The regions are "
+                "right: correct the inventory."
+            )
+    return {"volume_id": regions[0].target["volume_id"], **geometry.as_dict(), **_numbers(regions)}
+
+
+def _numbers(regions: Sequence[FoundRegion]) -> dict[str, Any]:
+    ledgers: list[int] = []
+    floors: list[dict[str, Any]] = []
+    for region in regions:
+        last, stored = int(region.found["ledger"]["last"]), int(region.found["max_generation"])
+        ledgers.append(last)
+        for number, place in ((last, "ledger"), (stored, "region")):
+            if number > 0:
+                floors.append({"generation": number, "source": f"the {place} on {region.host}"})
+    return {
+        "last": ledgers[0],
+        "generation": max(ledgers),
+        "stored_generation": max(int(region.found["max_generation"]) for region in regions),
+        "floors": floors,
+    }
