@@ -8,14 +8,14 @@ import contextlib
 import io
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from propolis_lab.downstairs.logs import Logger, LogSink
-from propolis_lab.downstairs.options import RunOptions
+from propolis_lab.downstairs.options import Mode, RunOptions
 from propolis_lab.downstairs.serve import serve
 from propolis_lab.protocol.messages import (
     ExtentVersions,
@@ -31,6 +31,7 @@ from propolis_lab.protocol.messages import (
 from propolis_lab.protocol.stream import FrameStream
 from propolis_lab.region import Age, Definition, Region
 
+ROOT_OF_LAB = Path(__file__).resolve().parents[2] / "roles" / "lab" / "files"
 LIMIT = 10.0
 """Seconds after which a test that waits for something has failed."""
 UPSTAIRS = UUID("12345678-0000-4000-8000-0000000000a1")
@@ -202,11 +203,12 @@ async def active(
     *,
     version: int = 13,
     read_only: bool = False,
+    encrypted: bool = False,
 ) -> Client:
     """A session that has come through its negotiation."""
     client = await Client.connect(port)
     client.send(
-        hello(upstairs, session, generation, version=version, read_only=read_only),
+        hello(upstairs, session, generation, version=version, read_only=read_only, encrypted=encrypted),
         PromoteToActive(upstairs, session, generation),
         RegionInfoPlease(),
         ExtentVersionsPlease(),
@@ -215,3 +217,24 @@ async def active(
         found = await client.next()
         assert isinstance(found, expected), f"{expected.__name__} was expected, {found} came"
     return client
+
+
+def with_session(path: Path, use: Callable[[Client, Running], Awaitable[None]], **options: Any) -> Running:
+    """Run ``use`` in an active session, at generation 1, of a downstairs on ``path``; gives the downstairs."""
+
+    async def run() -> Running:
+        async with downstairs(path, **options) as running:
+            read_only = options.get("mode") is Mode.READ_ONLY
+            version = 1 if options.get("age") is Age.JANUARY_2023 else 13
+            async with await active(running.port, read_only=read_only, version=version) as client:
+                await use(client, running)
+            return running
+
+    return asyncio.run(run())
+
+
+ABORTS = "The stand-in closes the connection; with the real program, the whole process aborts"
+WEDGES = (
+    "The stand-in closes the connection; with the real program, "
+    "the job is tried again for ever and the whole process answers nobody any more"
+)

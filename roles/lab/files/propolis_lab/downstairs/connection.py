@@ -63,14 +63,13 @@ class Connection:
         self.jobs = JobQueue()
         self._stream = stream
         self._service = service
-        self._log = service.log
-        self._age = service.options.age
+        self._log = service.session_log
         self._trouble = Trouble(service.options, service.faults)
         self._negotiation = Negotiation(
             service.terms,
             lambda identity: service.promote(self, identity),
             service.region.versions,
-            self._note,
+            service.session_log,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: asyncio.TimerHandle | None = None
@@ -89,7 +88,7 @@ class Connection:
 
     async def run(self) -> None:
         """Serve the connection until it ends, for whichever reason."""
-        self._log.info(f"accepted connection from {self.peer}", task="main")
+        self._log.accepted(self.peer)
         self._watch()
         try:
             await self._serve()
@@ -105,9 +104,7 @@ class Connection:
 
     def put_out(self, by: Identity) -> None:
         """Another session takes over: say so, forget all jobs, close."""
-        identity = self._negotiation.identity
-        old = "None" if identity is None else f"Some({identity.text(self._age)})"
-        self._log.warn(f"Another upstairs {by.text(self._age)} promoted to active, shutting down connection for {old}")
+        self._log.put_out(self._negotiation.identity, by, self.peer)
         self._stream.send(YouAreNoLongerActive(by.upstairs_id, by.session_id, by.generation))
         self._forget()
         self._close_soon()
@@ -117,7 +114,7 @@ class Connection:
             messages = await self._stream.receive()
             if not messages:
                 if not self._over:
-                    self._log.info("connection closed; disconnection")
+                    self._log.closed()
                     self._leave(clean=True)
                 return
             for message in messages:
@@ -131,7 +128,7 @@ class Connection:
         if self._over:
             return
         loop = asyncio.get_running_loop()
-        limit = SILENCE_LIMIT[self._age]
+        limit = SILENCE_LIMIT[self._service.options.age]
         rest = self._stream.last_received + limit - loop.time()
         if rest > 0:
             self._watching = loop.call_later(rest, self._watch)
@@ -164,14 +161,13 @@ class Connection:
             self._stream.send(answer)
         if self._negotiation.step is Step.RUNNING:
             self.jobs = JobQueue(self._negotiation.last_flush)
-            self._note("Downstairs has completed Negotiation")
 
     def _take_job(self, job: JobRequest) -> None:
         identity = self._negotiation.identity
         assert identity is not None  # noqa: S101 - the session is running
         mismatch = other_id(identity, job.upstairs_id, job.session_id)
         if mismatch is not None:
-            self._log.warn(f"job {job.job_id} is not from {identity.text(self._age)}: it is ignored")
+            self._service.log.warn(f"job {job.job_id} is not from {identity}: it is ignored")
             self._stream.send(UuidMismatch(mismatch))
             return
         self.jobs.add(job)
@@ -193,9 +189,9 @@ class Connection:
 
     def _do(self, job: JobRequest) -> None:
         for error in self._trouble.errors(job):
-            self._log.warn(f"job {job.job_id}: returning error {error}, as requested")
+            self._service.log.warn(f"job {job.job_id}: returning error {error}, as requested")
             self._stream.send(ErrorReport(job.upstairs_id, job.session_id, job.job_id, error))
-        self._stream.send(perform(job, self._service.region, self._log))
+        self._stream.send(perform(job, self._service.region, self._service.log))
         self.jobs.finished(job)
 
     async def _later(self, delay: float, job: JobRequest) -> None:
@@ -240,14 +236,8 @@ class Connection:
         """Log why the connection ends, send the last words, and close it soon."""
         if self._over:
             return
-        if self._age is Age.JANUARY_2023:
-            self._log.error(f"connection({self.peer}): {ending.reason}")
-        elif self._negotiation.step is Step.RUNNING or self._negotiation.identity is None:
-            self._log.warn(f"connection closed; {ending.reason}")
-        else:
-            self._log.warn(f"on_negotiation_step returns error {ending.reason}, disconnecting")
-        if ending.really is not None:
-            self._log.error(f"The stand-in closes the connection; with the real program, {ending.really}")
+        negotiating = self._negotiation.identity is not None and self._negotiation.step is not Step.RUNNING
+        self._log.ending(ending, self.peer, negotiating=negotiating)
         for reply in ending.replies:
             self._stream.send(reply)
         self._leave(clean=False)
@@ -259,28 +249,12 @@ class Connection:
             return
         identity = self._negotiation.identity
         jobs_left = len(self.jobs)
-        running = self._negotiation.step is Step.RUNNING
         self._forget()
         cleared = identity is not None and self._service.sessions.ended(self.number, identity, clean=clean)
-        if self._age is Age.JANUARY_2023:
-            self._note_end_2023(identity, jobs_left, clean=clean, cleared=cleared)
-            return
-        who = f"unknown upstairs (ConnectionId({self.number}))"
-        if identity is not None:
-            who = f"upstairs {identity.text(self._age)} (ConnectionId({self.number}))"
-        self._log.info(f"{who} removed" + (f", {jobs_left} jobs left" if running else ""))
-        if cleared:
-            self._log.info(f"{who} was previously active, clearing")
-
-    def _note_end_2023(self, identity: Identity | None, jobs_left: int, *, clean: bool, cleared: bool) -> None:
-        if not clean:
-            return
-        if identity is not None:
-            who = f"upstairs {identity.text(self._age)}"
-            self._log.warn(f"{who} disconnected, {jobs_left} jobs left", task="main")
-            if cleared:
-                self._log.warn(f"{who} was previously active, clearing", task="main")
-        self._log.info(f"connection({self.peer}): all done")
+        ran = self._negotiation.step is Step.RUNNING
+        self._log.removed(self.number, identity, jobs_left if ran else None, cleared=cleared)
+        if clean:
+            self._log.done(self.peer, identity, jobs_left, cleared=cleared)
 
     def _forget(self) -> None:
         self._over = True
@@ -295,6 +269,3 @@ class Connection:
         closing = asyncio.get_running_loop().create_task(self._stream.close())
         self._service.closing.add(closing)
         closing.add_done_callback(self._service.closing.discard)
-
-    def _note(self, text: str) -> None:
-        self._log.info(text)

@@ -35,6 +35,7 @@ from propolis_lab.region.extent import ExtentVersion
 
 from .endings import Ending
 from .identity import Identity
+from .session_log import SessionLog
 
 
 class Step(enum.Enum):
@@ -63,14 +64,14 @@ class Terms:
 
 
 class Negotiation:
-    """One connection's negotiation. ``promote`` makes a session active or raises Ending; ``note`` writes to the log."""
+    """One connection's negotiation. ``promote`` makes a session active or raises Ending."""
 
     def __init__(
         self,
         terms: Terms,
         promote: Callable[[Identity], None],
         versions: Callable[[], list[ExtentVersion]],
-        note: Callable[[str], None],
+        log: SessionLog,
     ) -> None:
         self.step = Step.START
         self.identity: Identity | None = None
@@ -80,7 +81,7 @@ class Negotiation:
         self._terms = terms
         self._promote = promote
         self._versions = versions
-        self._note = note
+        self._log = log
 
     def take(self, message: Message) -> Message | None:
         """Go one step; gives the answer to it, if it has one. Raises Ending."""
@@ -112,7 +113,7 @@ class Negotiation:
                 f"Required version {terms.version}, Or {alternates} got {hello.version}",
                 replies=[VersionMismatch(terms.version)],
             )
-        self._note(f"Connection request from {hello.upstairs_id} with version {hello.version}")
+        self._log.request(hello.upstairs_id, hello.version)
         if hello.read_only != terms.read_only:
             raise Ending(
                 f"the upstairs has read_only {hello.read_only}, this downstairs {terms.read_only}",
@@ -125,6 +126,7 @@ class Negotiation:
             )
         self.identity = Identity(hello.upstairs_id, hello.session_id, hello.generation)
         self.step = Step.CONNECTED
+        self._log.connected(self.identity, hello.version)
         return YesItsMe(terms.version, terms.repair_address)
 
     def _promotion(self, wish: PromoteToActive) -> Message:
@@ -147,8 +149,8 @@ class Negotiation:
 
     def _extent_versions(self) -> Message:
         versions = self._versions()
-        self._note(f"Current flush_numbers [0..12]: {[version.flush for version in versions[:12]]}")
-        self.step = Step.RUNNING
+        self._log.flush_numbers([version.flush for version in versions])
+        self._run()
         return ExtentVersions(
             tuple(version.generation for version in versions),
             tuple(version.flush for version in versions),
@@ -157,7 +159,11 @@ class Negotiation:
 
     def _replay(self, message: LastFlush) -> None:
         self.last_flush = message.last_job_id
+        self._run()
+
+    def _run(self) -> None:
         self.step = Step.RUNNING
+        self._log.negotiated()
 
 
 def other_id(identity: Identity, upstairs_id: UUID, session_id: UUID) -> UUID | None:

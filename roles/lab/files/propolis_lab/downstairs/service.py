@@ -18,6 +18,7 @@ from .logs import Logger
 from .negotiation import Terms
 from .options import Mode, RunOptions
 from .repair import Repairs
+from .session_log import SessionLog
 from .sessions import Fence, Sessions
 from .version import MESSAGE_VERSIONS
 
@@ -35,6 +36,7 @@ class Service:
         self.options = options
         self.faults = faults
         self.log = log
+        self.session_log = SessionLog(log, options.age, "read-only" if self.read_only else "read-write")
         self.repairs = Repairs(region, log)
         self.connections: dict[int, Connection] = {}
         """The connections that are open, by their numbers, which are never used again."""
@@ -54,32 +56,21 @@ class Service:
         """Whether upstairs may only read."""
         return self.options.mode is Mode.READ_ONLY
 
-    @property
-    def mode(self) -> str:
-        """The mode as the log names it."""
-        return "read-only" if self.read_only else "read-write"
-
     def promote(self, connection: Connection, identity: Identity) -> None:
         """Make a session active and put the one out that it takes over from. Raises Ending when it is refused."""
-        age = self.options.age
         promotion = self.sessions.promote(connection.number, identity)
         if promotion.live is not None and not self.read_only:
-            self.log.warn(
-                f"Attempting RW takeover from {promotion.live.identity.text(age)} to {identity.text(age)}",
-            )
+            self.session_log.attempt(promotion.live.identity, identity)
         if promotion.refused is not None:
             raise Ending(promotion.refused)
         if promotion.live is not None:
-            self.log.warn(
-                f"Signaling to {promotion.live.identity.text(age)} thread that {identity.text(age)} "
-                f"is being promoted ({self.mode})"
-            )
+            self.session_log.taken_over(promotion.live.identity, identity)
             displaced = self.connections.get(promotion.live.connection)
             if displaced is not None:
                 displaced.put_out(identity)
         if not self.read_only:
             self.region.reopen_all()
-        self.log.info(f"{identity.text(age)} is now active ({self.mode})")
+        self.session_log.active(identity)
 
 
 def _fence(options: RunOptions) -> Fence:

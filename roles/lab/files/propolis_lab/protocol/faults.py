@@ -6,7 +6,8 @@ Both sides of the wire read one format, JSON, from the file that PROPOLIS_LAB_FA
     [{"side": "downstairs", "do": "drop", "on": "send", "message": "WriteAck", "skip": 3, "times": 1, "port": 8810}]
 
 ``do``       drop, delay, corrupt, close (the connection), die (SIGKILL to the own process), refuse (close connections
-             as they come), slow (every job takes ``seconds`` longer)
+             as they come), slow (every job takes ``seconds`` longer). Whatever came before the message of a close or
+             die is done and answered first
 ``side``     downstairs or upstairs; without it the rule is for both
 ``port``     the data port of the downstairs at whose connections the rule looks; without it at all
 ``on``       send or receive, as the side sees it; without it both. Not for refuse and slow

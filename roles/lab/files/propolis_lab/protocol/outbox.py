@@ -46,7 +46,7 @@ class Outbox:
             self._queued += len(part)
         if not (self._flush_planned or self._writing or self._paused):
             self._flush_planned = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
 
     async def drain(self, limit: int = 0) -> None:
         """Wait until at most ``limit`` bytes wait to be sent, or the connection is closed or broken."""
@@ -73,9 +73,10 @@ class Outbox:
 
     def _resume(self) -> None:
         self._paused = None
-        self._flush()
+        self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send now what the socket takes."""
         self._flush_planned = False
         if self._closed or self._paused:
             return
@@ -112,7 +113,7 @@ class Outbox:
 
     def _wait_for_room(self, wanted: bool) -> None:
         if wanted and not self._writing:
-            self._loop.add_writer(self._socket, self._flush)
+            self._loop.add_writer(self._socket, self.flush)
         elif self._writing and not wanted:
             self._loop.remove_writer(self._socket)
         self._writing = wanted

@@ -48,6 +48,7 @@ class FrameStream:
         self._ended: Exception | None = None  # EOFError when the other side closed
         self._held: deque[Buffer] = deque()  # frames that a delay holds back
         self._holding = False
+        self._doom: Rule | None = None  # a requested end that waits until all before it is done
         self._reader: asyncio.Future[None] | None = None
         self._outbox = Outbox(connection, self._end)
         self._closed = False
@@ -78,6 +79,7 @@ class FrameStream:
         before them were given out.
         """
         while not self._received:
+            self._strike()
             if isinstance(self._ended, EOFError):
                 return []
             if self._ended is not None:
@@ -88,7 +90,7 @@ class FrameStream:
             finally:
                 self._reader = None
         messages, self._received, self._unread = self._received, [], 0
-        if not self._reading and self._ended is None and not self._closed:
+        if not self._reading and self._ended is None and self._doom is None and not self._closed:
             self._loop.add_reader(self._socket, self._on_readable)
             self._reading = True
         return messages
@@ -130,12 +132,20 @@ class FrameStream:
         while self._held and not self._holding and not self._closed:
             body = self._held.popleft()
             rule = self._faults.of_message("receive", int.from_bytes(body[:4], "little"), self._port)
-            changed = self._harm(rule, [body])
+            if rule is not None and rule.do in ("die", "close"):
+                self._doom = rule
+                self._held.clear()
+                self._stop_reading()
+                if not self._received:
+                    self._strike()
+                return
             if rule is not None and rule.do == "delay":
                 self._holding = True
                 self._held.appendleft(body)
                 self._loop.call_later(rule.seconds or 0, self._release)
-            elif changed and not self._decode(changed[0]):
+                return
+            changed = _harmed(rule, [body])
+            if changed and not self._decode(changed[0]):
                 return
 
     def _release(self) -> None:
@@ -185,7 +195,10 @@ class FrameStream:
             rule = self._faults.of_message("send", message.tag, self._port)
             if rule is not None and rule.do == "delay":
                 self._outbox.pause(rule.seconds or 0)
-            parts = self._harm(rule, parts)
+            elif rule is not None and rule.do in ("die", "close"):
+                self._doom = rule
+                self._strike()
+            parts = _harmed(rule, parts)
         self._outbox.put(parts)
 
     @property
@@ -197,22 +210,14 @@ class FrameStream:
         """Wait until at most ``limit`` bytes wait to be sent, or the connection is closed or broken."""
         await self._outbox.drain(limit)
 
-    # Faults
-
-    def _harm(self, rule: Rule | None, parts: list[Buffer]) -> list[Buffer]:
-        """What a fault leaves of a frame: nothing, damaged bytes, or the frame as it was."""
-        if rule is None or rule.do == "delay":
-            return parts
-        if rule.do == "corrupt":
-            frame = bytearray(b"".join(parts))
-            if -len(frame) <= rule.byte < len(frame):
-                frame[rule.byte] ^= 0xFF
-            return [frame]
-        if rule.do == "die":
+    def _strike(self) -> None:
+        """End as a fault asked for: what was received before is done, and what was answered goes out first."""
+        if self._doom is None:
+            return
+        self._outbox.flush()
+        if self._doom.do == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        if rule.do == "close":
-            self.abort()
-        return []
+        self.abort()
 
     # The end
 
@@ -240,3 +245,15 @@ class FrameStream:
     def closed(self) -> bool:
         """Whether this side has closed."""
         return self._closed
+
+
+def _harmed(rule: Rule | None, parts: list[Buffer]) -> list[Buffer]:
+    """What a fault leaves of a frame: nothing, damaged bytes, or the frame as it was."""
+    if rule is None or rule.do == "delay":
+        return parts
+    if rule.do != "corrupt":
+        return []
+    frame = bytearray(b"".join(parts))
+    if -len(frame) <= rule.byte < len(frame):
+        frame[rule.byte] ^= 0xFF
+    return [frame]
