@@ -13,7 +13,8 @@ from .errors import ApiError, InstanceFailed, NoAnswer, NoInstance, WaitTimeout
 from .instance import DiskSession, Observation, State
 from .server import Server
 
-_WILL_NEVER_COME = 410  # the monitor's answer when an instance has ended before the generation that was asked for
+# The monitor's answer when an instance has ended before the generation that was asked for: today's, and that of 2023.
+_WILL_NEVER_COME = (410, 503)
 
 
 class Deadline:
@@ -69,7 +70,7 @@ def wait_for_state(
         if deadline.left > 0:
             raise
     except ApiError as error:
-        if error.status != _WILL_NEVER_COME:
+        if error.status not in _WILL_NEVER_COME:
             raise
         # The instance ended between two questions; what it ended as is published and can still be read.
         last = server.monitor(timeout=max(deadline.left, 1.0))

@@ -95,5 +95,5 @@ def instance_description(
 def _refuse_misspelt(given: Mapping[str, object], known: Sequence[str], what: str) -> None:
     """Inventories carry members for other readers too; one that looks like one of ours is a slip of the pen."""
     for key in given:
-        if key not in known and (meant := get_close_matches(str(key), known, n=1, cutoff=0.8)):
+        if key not in known and (meant := get_close_matches(str(key), known, n=1, cutoff=0.75)):
             raise BadDescription(f"{what} has the member {str(key)!r}; is {meant[0]!r} meant?")
