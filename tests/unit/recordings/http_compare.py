@@ -71,12 +71,13 @@ def _outline(answer: Answer | NoAnswer) -> str:
 
 
 def _headers(answer: Answer, *, lengths: bool) -> str:
+    """The headers, sorted; names in lower case, as their case says nothing."""
     lines = []
     for key, value in answer.headers:
         masked = mask_header(key, value)
         if key.lower() == "content-length" and not lengths:
             masked = "<length>"
-        lines.append(f"{key}: {masked}")
+        lines.append(f"{key.lower()}: {masked}")
     return "\n".join(sorted(lines))
 
 

@@ -92,11 +92,14 @@ class Process:
 
 @dataclass
 class Lab:
-    """All processes of one replay. `regions` gives each recorded downstairs port the id that its region had."""
+    """All processes of one replay. `regions` gives each recorded downstairs port the id that its region had; the
+    options are the lab's own, before the command: the age, for example."""
 
     folder: Path
     places: Places
     regions: dict[int, str]
+    downstairs_options: tuple[str, ...] = ()
+    server_options: tuple[str, ...] = ()
     processes: dict[str, Process] = field(default_factory=dict)
     finished: list[Process] = field(default_factory=list)
 
@@ -116,7 +119,16 @@ class Lab:
             name = f"ds{number}"
             if name not in self.processes:
                 here = self.places.ports[port]
-                arguments = ("run", "-d", str(self.folder / name), "-p", str(here), "-a", ADDRESS)
+                arguments = (
+                    *self.downstairs_options,
+                    "run",
+                    "-d",
+                    str(self.folder / name),
+                    "-p",
+                    str(here),
+                    "-a",
+                    ADDRESS,
+                )
                 started.append((self._start(name, "propolis_lab.downstairs", *arguments), here))
         for process, here in started:
             wait_for_port(process, here)
@@ -128,13 +140,13 @@ class Lab:
             "--extent-count": EXTENT_COUNT,
         }
         sizes = [text for key, value in geometry.items() for text in (key, str(value))]
-        return ("create", "-d", str(path), "-u", self.regions[port], *sizes)
+        return (*self.downstairs_options, "create", "-d", str(path), "-u", self.regions[port], *sizes)
 
-    def up_server(self, name: str, recorded_port: int, bootrom: str) -> None:
-        """Start the server (srvA, srvB) unless it runs."""
+    def up_server(self, name: str, recorded_port: int, first: str) -> None:
+        """Start the server (srvA, srvB) unless it runs; `first` is the path of the boot ROM (2023: configuration)."""
         if name not in self.processes:
             here = self.places.ports[recorded_port]
-            process = self._start(name, "propolis_lab.server", "run", bootrom, f"{ADDRESS}:{here}")
+            process = self._start(name, "propolis_lab.server", *self.server_options, "run", first, f"{ADDRESS}:{here}")
             wait_for_port(process, here)
 
     def down(self, name: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -38,15 +39,18 @@ def completions(name: str, events: list[Event]) -> dict[int, str]:
     return found
 
 
-def explained(finding: Finding, entries: tuple[Difference, ...] | tuple[Race, ...]) -> list[Difference | Race]:
+def explains_finding(entry: Difference | Race, finding: Finding) -> bool:
+    """Whether the entry allows this finding."""
+    if (entry.recording, entry.line) != (finding.recording, finding.line):
+        return False
+    if isinstance(entry, Race):
+        return any(text in finding.ours for text in entry.allowed.get(finding.aspect, ()))
+    return entry.aspect == finding.aspect and entry.ours in finding.ours
+
+
+def explained(finding: Finding, entries: Sequence[Difference | Race]) -> list[Difference | Race]:
     """The entries that allow this finding."""
-    place = (finding.recording, finding.line, finding.aspect)
-    found: list[Difference | Race] = []
-    for entry in entries:
-        texts = (entry.ours,) if isinstance(entry, Difference) else entry.allowed
-        if (entry.recording, entry.line, entry.aspect) == place and any(text in finding.ours for text in texts):
-            found.append(entry)
-    return found
+    return [entry for entry in entries if explains_finding(entry, finding)]
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
