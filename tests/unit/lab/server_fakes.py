@@ -5,10 +5,12 @@ requests."""
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import json
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,30 @@ from propolis_lab.server.log import Log
 from propolis_lab.server.serve import Listener, bound_socket, today
 
 SIZE = 1 << 20
+
+
+async def eventually(true: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Returns when the condition is true; an error after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not become true"
+        await asyncio.sleep(0.01)
+
+
+def in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Runs an asynchronous test, for thirty seconds at most."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(30):
+                await test(*arguments, **named)
+
+        asyncio.run(bounded())
+
+    return run
+
+
 FAST = {
     "phase_seconds": {name: 0.0 for name in ("Sync", "RamPushDirty", "Device", "RamPull", "Server", "Stopping")},
     "ram_bytes_per_second": 1e12,
@@ -41,7 +67,7 @@ class Storage:
     reachable: asyncio.Event = field(default_factory=asyncio.Event)
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     active: FakeVolume | None = None
-    deactivated: int = 0
+    released: int = 0
 
     def __post_init__(self) -> None:
         self.reachable.set()
@@ -75,8 +101,8 @@ class FakeVolume:
         self._storage.active = self
         self.state = "active"
 
-    async def deactivate(self) -> None:
-        self._storage.deactivated += 1
+    def abandon(self) -> None:
+        self._storage.released += 1
         if self._storage.active is self:
             self._storage.active = None
         self.state = "initializing"

@@ -35,6 +35,7 @@ class GuestState:
     since_tick: float = 0.0
     dirty_pages: int = 0
     booted: bool = False
+    mid_line: bool = False
     heartbeats_to: str | None = None
     halted: str | None = None
     shell: ShellState = field(default_factory=ShellState)
@@ -74,6 +75,7 @@ class ScriptedGuest:
         self._idle.set()
         self._ticked = asyncio.Event()
         self._paused = True
+        self._mid_line = False
         self._tick_started = 0.0
         self._base = GuestState()
         self.boot = 0
@@ -90,6 +92,7 @@ class ScriptedGuest:
         return not self._paused
 
     def _say(self, text: str) -> None:
+        self._mid_line = not text.endswith("\n")
         self._hooks.write(text.encode())
 
     def _line(self, text: str) -> None:
@@ -110,6 +113,7 @@ class ScriptedGuest:
         self.boot, self.tick, self.heartbeat = state.boot, state.tick, state.heartbeat
         self.dirty_pages = state.dirty_pages
         self._shell.state = state.shell
+        self._mid_line = state.mid_line
         self._hooks.note("resume", self.tick, self.heartbeat)
         if state.halted is not None:
             self._paused = False
@@ -151,6 +155,7 @@ class ScriptedGuest:
             heartbeat=self.heartbeat,
             since_tick=min(time.monotonic() - self._tick_started, TICK_SECONDS),
             dirty_pages=self.dirty_pages,
+            mid_line=self._mid_line,
             shell=self._shell.state,
         )
         self._hooks.note("pause", self.tick, self.heartbeat)
@@ -278,7 +283,7 @@ class ScriptedGuest:
             await self._wait_unpaused()
             self._tick_started = due if time.monotonic() - due < TICK_SECONDS else time.monotonic()
             self.tick += 1
-            self._line(f"tick {self.tick}")
+            self._line(f"\r\ntick {self.tick}" if self._mid_line else f"tick {self.tick}")
             self._ticked.set()
 
     def _start_heartbeats(self) -> None:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Any
 
 from propolis_lab.server.console import DEFAULT_HISTORY, HistoryGoneError
 from propolis_lab.server.console_socket import attach
-from propolis_lab.server.disks import CrucibleBackend, StatusError
+from propolis_lab.server.disks import CrucibleBackend, StatusError, is_active
 from propolis_lab.server.driver import Driver, InitError, ReplaceVolume, UnknownBackendError
 from propolis_lab.server.environment import Environment
 from propolis_lab.server.errors import (
@@ -109,9 +110,9 @@ class Api:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         driver = Driver(self.slot, vm, self.environment)
         if isinstance(request.init, InstanceSpec):
-            self._live(driver.live(request.init, answer))
+            self._live(driver.live(request.init, answer), answer)
         else:
-            self._live(driver.live_on(Arrival(request.init, vm, self.environment), answer))
+            self._live(driver.live_on(Arrival(request.init, vm, self.environment), answer), answer)
         try:
             await answer
         except InitError as error:
@@ -120,15 +121,19 @@ class Api:
             return Answer({"migrate": None}, HTTPStatus.CREATED)
         return Answer({"migrate": {"migration_id": str(request.init.migration_id)}}, HTTPStatus.CREATED)
 
-    def _live(self, life: Any) -> None:
+    def _live(self, life: Coroutine[Any, Any, None], answer: asyncio.Future[None]) -> None:
+        """Run the state driver; if it dies of a fault of its own, say so, and do not let the client of the PUT wait."""
+
+        def lived(task: asyncio.Task[None]) -> None:
+            self._lives.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                self.environment.log.error("the state driver is dead", error=repr(task.exception()))
+                if not answer.done():
+                    answer.set_exception(InitError("the state driver is dead"))
+
         task = asyncio.get_running_loop().create_task(life)
         self._lives.add(task)
-        task.add_done_callback(self._lived)
-
-    def _lived(self, task: asyncio.Task[None]) -> None:
-        self._lives.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.environment.log.error("the state driver is dead", error=repr(task.exception()))
+        task.add_done_callback(lived)
 
     def _new_vm(self, request: EnsureRequest) -> Vm:
         log = self.environment.log.child(component="vm_state_driver")
@@ -236,7 +241,7 @@ class Api:
                 except StatusError as error:
                     raise refused(str(error)) from None
         if (call.version or _FIRST) < VOLUME_INFO_SINCE:
-            return Answer({"active": _is_active(info)})
+            return Answer({"active": is_active(info)})
         return Answer({"volume_info": info})
 
     @staticmethod
@@ -306,13 +311,3 @@ class Api:
             return Answer(raw=client.socket)
         await departure.done.wait()
         return Answer(raw=client.socket)
-
-
-def _is_active(info: Any) -> bool:
-    """Whether every upstairs of a volume is active."""
-    if not isinstance(info, dict):
-        return True
-    if "upstairs" in info:
-        return bool(info["upstairs"]["state"] == "active")
-    volume = info["volume"]
-    return all(_is_active(part) for part in [*volume["sub_volumes"], volume["read_only_parent"]])

@@ -33,6 +33,7 @@ async def attach(client: Upgraded, machine: Machine, start: int | None, *, annou
             await asyncio.wait({typing, following}, return_when=asyncio.FIRST_COMPLETED)
             if not following.done():
                 following.cancel()
+                client.drop()
                 return
             event = following.result()
             if isinstance(event, Output):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The disks of an instance: backends (Crucible volume, file, blob) and the devices through which the guest sees them.
+"""Where the bytes of an instance's disks are: Crucible volumes, files, blobs in memory.
 
 Crucible volumes go through the lab's upstairs; `UpstairsMaker` is the seam at which tests put something else.
 """
@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from propolis_lab.guest.disk import DiskError
-from propolis_lab.server.instance_spec import Component, InstanceSpec
+from propolis_lab.server.instance_spec import InstanceSpec
 from propolis_lab.server.log import Log
-from propolis_lab.server.spec_check import STORAGE_DEVICES
 
 _BLOB_BLOCK = 512
 
@@ -50,7 +49,7 @@ class Volume(Protocol):
     def size(self) -> int: ...
 
     async def activate(self) -> None: ...
-    async def deactivate(self) -> None: ...
+    def abandon(self) -> None: ...
     async def read(self, offset: int, length: int) -> bytes: ...
     async def write(self, offset: int, data: bytes) -> None: ...
     async def flush(self) -> None: ...
@@ -100,6 +99,16 @@ def _check_key(key: Any) -> None:
         raise PanicError("Key length must be 32 bytes!")
 
 
+def is_active(info: Any) -> bool:
+    """Whether every upstairs in a `volume_info` is active."""
+    if not isinstance(info, dict):
+        return True
+    if "upstairs" in info:
+        return bool(info["upstairs"]["state"] == "active")
+    volume = info["volume"]
+    return all(is_active(part) for part in [*volume["sub_volumes"], volume["read_only_parent"]])
+
+
 def generation_of(request: Any) -> int:
     """The highest generation in a request, 0 when it has none."""
     return max((region["gen"] for region in regions(request) if isinstance(region.get("gen"), int)), default=0)
@@ -116,7 +125,7 @@ class Backend(Protocol):
     def generation(self) -> int: ...
 
     async def start(self) -> None: ...
-    async def stop(self) -> None: ...
+    def stop(self) -> None: ...
     async def read(self, offset: int, length: int) -> bytes: ...
     async def write(self, offset: int, data: bytes) -> None: ...
     async def flush(self) -> None: ...
@@ -128,7 +137,6 @@ class CrucibleBackend:
     def __init__(self, request_json: str, make: VolumeMaker, log: Log) -> None:
         self.generation = generation_of(parsed_request(request_json))
         self._volume = make(request_json, log)
-        self._started = False
 
     @property
     def size(self) -> int:
@@ -139,12 +147,11 @@ class CrucibleBackend:
         return self._volume.block_size
 
     async def start(self) -> None:
-        self._started = True
         await self._volume.activate()
 
-    async def stop(self) -> None:
-        if self._started:
-            await self._volume.deactivate()
+    def stop(self) -> None:
+        """Let go without a last flush, as the real server does: what was not flushed by the guest may be lost."""
+        self._volume.abandon()
 
     async def read(self, offset: int, length: int) -> bytes:
         return await self._volume.read(offset, length)
@@ -162,6 +169,8 @@ class CrucibleBackend:
     async def snapshot(self) -> None:
         """A flush that all targets acknowledge; the region's file system would take the snapshot. Raises
         StatusError."""
+        if not is_active(self.status_json()):
+            raise StatusError("Upstairs is not active")
         try:
             await self._volume.flush()
         except DiskError as error:
@@ -195,7 +204,7 @@ class FileBackend:
     async def start(self) -> None:
         self._descriptor = os.open(self._path, os.O_RDONLY if self._readonly else os.O_RDWR)
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -234,7 +243,7 @@ class BlobBackend:
     async def start(self) -> None:
         """Nothing to do: memory is there."""
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Nothing to do."""
 
     async def read(self, offset: int, length: int) -> bytes:
@@ -247,55 +256,6 @@ class BlobBackend:
         """Nothing to do: memory is as durable as it gets."""
 
 
-class Device:
-    """A disk as the guest sees it. An NVMe controller that came by migration hangs until the guest resets it."""
-
-    def __init__(self, name: str, component: Component, backend: Backend, *, readonly: bool) -> None:
-        self.name = name
-        self.nvme = component.kind == "nvme_disk"
-        self.backend = backend
-        self.read_only = readonly
-        self.replicated = isinstance(backend, CrucibleBackend)
-        self._hung: asyncio.Event | None = None
-
-    @property
-    def size(self) -> int:
-        return self.backend.size
-
-    @property
-    def block_size(self) -> int:
-        return self.backend.block_size
-
-    @property
-    def generation(self) -> int:
-        return self.backend.generation
-
-    def hang(self) -> None:
-        """The controller's queues are lost: commands get no answer from now on."""
-        self._hung = asyncio.Event()
-
-    def reset(self) -> None:
-        """The guest's driver (or a reset of the machine) set the controller up anew."""
-        if self._hung is not None:
-            self._hung.set()
-            self._hung = None
-
-    async def ready(self) -> None:
-        while self._hung is not None:
-            await self._hung.wait()
-
-    async def read(self, offset: int, length: int) -> bytes:
-        return await self.backend.read(offset, length)
-
-    async def write(self, offset: int, data: bytes) -> None:
-        if self.read_only:
-            raise DiskError("disk error 0x182" if self.nvme else "disk is read-only")
-        await self.backend.write(offset, data)
-
-    async def flush(self) -> None:
-        await self.backend.flush()
-
-
 def make_backends(spec: InstanceSpec, make: VolumeMaker, log: Log) -> dict[str, Backend]:
     """The storage backends of a spec by name; raises BuildError or PanicError."""
     made: dict[str, Backend] = {}
@@ -306,22 +266,3 @@ def make_backends(spec: InstanceSpec, make: VolumeMaker, log: Log) -> dict[str, 
     for name, part in spec.of_kind("blob_storage_backend").items():
         made[name] = BlobBackend(part.text("base64"))
     return made
-
-
-def make_devices(spec: InstanceSpec, backends: dict[str, Backend]) -> tuple[Device, ...]:
-    """The disks in boot order: those of the boot settings first, then by their place on the PCI bus."""
-    order: list[str] = [
-        entry["id"] for settings in spec.of_kind("boot_settings").values() for entry in settings.fields["order"]
-    ]
-
-    def rank(name: str) -> tuple[int, tuple[int, int, int]]:
-        path = spec.components[name].pci_path
-        place = (path.bus, path.device, path.function) if path else (0, 0, 0)
-        return (order.index(name) if name in order else len(order), place)
-
-    found: list[Device] = []
-    for name in sorted(spec.of_kind(*STORAGE_DEVICES), key=rank):
-        component = spec.components[name]
-        backend = component.backend_id or ""
-        found.append(Device(name, component, backends[backend], readonly=spec.components[backend].readonly))
-    return tuple(found)

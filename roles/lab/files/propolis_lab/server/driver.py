@@ -5,6 +5,8 @@ for."""
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -50,6 +52,8 @@ class Emigration(Protocol):
     def abandon(self) -> None: ...
 
 
+_TASKS = itertools.count(10)
+_RESET_SECONDS = 0.01
 Arrival = Callable[["Driver", asyncio.Future[None]], Awaitable[bool]]
 
 
@@ -81,7 +85,7 @@ class Driver:
             self._log.error(
                 "failed to activate new VM",
                 error="creating VM objects for new instance: failed to join VMM runtime init task: "
-                f'task panicked with message "{error}"',
+                f"task {next(_TASKS)} panicked with message {json.dumps(str(error))}",
             )
             answer.set_exception(InitError(str(error)))
             return
@@ -227,6 +231,7 @@ class Driver:
     async def _reset(self) -> None:
         self.vm.publisher.publish(InstanceState.REBOOTING)
         async with self.vm.objects.write():
+            await asyncio.sleep(_RESET_SECONDS)
             await self.vm.machine.reset()
         self.vm.publisher.publish(InstanceState.RUNNING)
         self.vm.queue.rebooted()

@@ -9,7 +9,7 @@ between the lab's processes), `server` (listen address), `pid`, and `event`. The
 * `guest`: `what` is `begin` (cold boot), `pause`, `resume` or `stop`, with `tick` and `heartbeat` (last acknowledged).
 * `heartbeat`: `number`, `tick`, `generation` of the disk session, once the write and its flush were acknowledged.
 * `migration`: `role` (`source`, `destination`), `migration_id`, `phase`, `at` (`begin`, `end`).
-* `disk`: `backend`, `what` (`activated`, `failed`, `deactivated`), `generation`.
+* `disk`: `backend`, `what` (`activated`, `failed`, `released`), `generation`.
 """
 
 from __future__ import annotations

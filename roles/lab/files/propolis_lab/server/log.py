@@ -72,6 +72,10 @@ class Log:
     def error(self, message: str, **fields: Value) -> None:
         self._write(Level.ERROR, message, fields)
 
+    def record(self, level: Level, message: str, **fields: Value) -> None:
+        """A record of a level that is known at run time only."""
+        self._write(level, message, fields)
+
     def _write(self, level: Level, message: str, fields: dict[str, Value]) -> None:
         if level < self.level:
             return

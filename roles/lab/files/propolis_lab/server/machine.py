@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from propolis_lab.guest.disk import DiskError
 from propolis_lab.guest.heartbeat import Heartbeat
 from propolis_lab.guest.scripted import GuestState, Hooks, ScriptedGuest
 from propolis_lab.server.console import Console, Stopped
+from propolis_lab.server.devices import make_devices
 from propolis_lab.server.disks import (
     Backend,
     BlobBackend,
@@ -22,7 +22,6 @@ from propolis_lab.server.disks import (
     PanicError,
     StartError,
     make_backends,
-    make_devices,
 )
 from propolis_lab.server.environment import Environment
 from propolis_lab.server.instance_spec import InstanceSpec, PciPath
@@ -33,7 +32,6 @@ _MOST_CPUS = 64
 _ROM_ALIGNMENT = 4096
 _LARGEST_ROM = 2 * 1024 * 1024
 _CHIPSET = (PciPath(0, 0, 0), PciPath(0, 1, 0), PciPath(0, 1, 3))
-_LAST_FLUSH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -227,15 +225,12 @@ class Machine:
     # -- end ---------------------------------------------------------------------------------------------------------
 
     async def destroy(self) -> None:
-        """Let go of everything; a backend that does not let go within two seconds is left to the process's end."""
+        """Let go of everything."""
         for task in self._timers:
             task.cancel()
         if self._guest is not None:
             await self._guest.stop()
         for name, backend in self.backends.items():
-            try:
-                await asyncio.wait_for(backend.stop(), _LAST_FLUSH_SECONDS)
-                self._note_disk(name, backend, "deactivated")
-            except (TimeoutError, DiskError) as error:
-                self._log.warn("backend did not stop", backend=name, error=str(error) or "timed out")
+            backend.stop()
+            self._note_disk(name, backend, "released")
         self._name.release()

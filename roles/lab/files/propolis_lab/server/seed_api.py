@@ -233,4 +233,4 @@ class SeedApi:
 def error_text(error: HttpError, request_id: str) -> str:
     """The body of an error answer, for connections that aiohttp does not serve."""
     body = {"request_id": request_id, "error_code": error.code, "message": error.message}
-    return json.dumps({name: value for name, value in body.items() if value is not None}, indent=2) + "\n"
+    return json.dumps({name: value for name, value in body.items() if value is not None}, indent=2)

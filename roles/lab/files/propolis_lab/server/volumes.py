@@ -7,7 +7,7 @@ from typing import Any
 
 from propolis_lab.guest.disk import DiskError
 from propolis_lab.server.disks import BuildError, PanicError, StartError, StatusError, Volume, VolumeMaker
-from propolis_lab.server.log import Log
+from propolis_lab.server.log import Level, Log
 from propolis_lab.upstairs import ActivationError, IoError, ReplaceError, RequestError, Upstairs
 
 
@@ -15,15 +15,18 @@ class CrucibleVolume:
     """One `Upstairs`, with its errors turned into those of the server's rooms."""
 
     def __init__(self, request_json: str, message_version: int, log: Log) -> None:
+        self._message_version = message_version
+
         def note(message: str, fields: dict[str, Any]) -> None:
             shown = {
                 name: value if isinstance(value, str | int | float | bool) else str(value)
                 for name, value in fields.items()
+                if name != "level"
             }
-            log.info(message, **shown)
+            log.record(Level(fields.get("level", Level.INFO)), message, **shown)
 
         try:
-            request = Upstairs.parse(request_json)
+            request = Upstairs.parse(request_json, message_version)
         except RequestError as error:
             if error.panics:
                 raise PanicError(error.real) from None
@@ -47,11 +50,8 @@ class CrucibleVolume:
         except ActivationError as error:
             raise StartError(error.real) from None
 
-    async def deactivate(self) -> None:
-        try:
-            await self._upstairs.deactivate()
-        except IoError as error:
-            raise DiskError(str(error)) from None
+    def abandon(self) -> None:
+        self._upstairs.abandon()
 
     async def read(self, offset: int, length: int) -> bytes:
         try:
@@ -76,7 +76,7 @@ class CrucibleVolume:
 
     async def replace(self, vcr_json: str) -> str:
         try:
-            return await self._upstairs.replace_target(Upstairs.parse(vcr_json))
+            return await self._upstairs.replace_target(Upstairs.parse(vcr_json, self._message_version))
         except (RequestError, ReplaceError) as error:
             raise StatusError(str(error)) from None
 

@@ -29,6 +29,23 @@ LARGEST_BODY = 1048576
 _JSON = "application/json"
 
 
+class _Response(web.Response):
+    """Without the `Server` header, which the real server does not send."""
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall("Server", None)
+
+
+class _Websocket(web.WebSocketResponse):
+    """The 101 of the real server, letter by letter."""
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall("Server", None)
+        self.headers["Connection"] = "Upgrade"
+
+
 @dataclass(frozen=True)
 class Answer:
     """A good answer; `value` becomes compact JSON, unless the status is 204. `raw` is an answer already sent
@@ -88,7 +105,7 @@ class Call:
         """Answer 101; raises HttpError when the client did not ask for it."""
         if "upgrade" not in self.request.headers.get("connection", "").lower():
             raise bad_request("expected connection upgrade")
-        socket = web.WebSocketResponse(compress=False, max_msg_size=0, timeout=1.0)
+        socket = _Websocket(compress=False, max_msg_size=0, timeout=1.0, autoclose=False)
         if not socket.can_prepare(self.request):
             raise bad_request("unexpected protocol for upgrade")
         socket.headers["x-request-id"] = self.request_id
@@ -183,9 +200,9 @@ class Frontend:
             return answer.raw
         headers = {"x-request-id": call.request_id}
         if answer.status is HTTPStatus.NO_CONTENT:
-            return web.Response(status=answer.status, headers=headers)
+            return _Response(status=answer.status, headers=headers)
         text = json.dumps(answer.value, separators=(",", ":"), ensure_ascii=False)
-        return web.Response(status=answer.status, body=text.encode(), content_type=_JSON, headers=headers)
+        return _Response(status=answer.status, body=text.encode(), content_type=_JSON, headers=headers)
 
     @staticmethod
     def _error(call: Call, error: HttpError) -> web.StreamResponse:
@@ -193,8 +210,8 @@ class Frontend:
         if error.code is not None:
             body["error_code"] = error.code
         body["message"] = error.message
-        text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
-        response = web.Response(status=error.status, body=text.encode(), content_type=_JSON)
+        text = json.dumps(body, indent=2, ensure_ascii=False)
+        response = _Response(status=error.status, body=text.encode(), content_type=_JSON)
         response.headers["x-request-id"] = call.request_id
         for name, value in error.headers:
             response.headers.add(name, value)
