@@ -132,6 +132,8 @@ class JobTable:
         self._jobs: dict[int, Job] = {}
         self.open_jobs = [0] * REPLICAS
         self.open_bytes = [0] * REPLICAS
+        self.skipped: tuple[set[int], ...] = tuple(set() for _ in range(REPLICAS))
+        """The jobs that a downstairs never gets; none of its other jobs may depend on them."""
         self.finished_jobs = 0
         self.finished_bytes = 0
         self.waiting = 0
@@ -156,6 +158,8 @@ class JobTable:
         before = job.steps[index]
         job.steps[index] = step
         change = step.open - before.open
+        if step is Step.SKIPPED:
+            self.skipped[index].add(job.id)
         if change == 0:
             return False
         self.open_jobs[index] += change
@@ -175,5 +179,7 @@ class JobTable:
         for number in [number for number in self._jobs if number <= last]:
             job = self._jobs.pop(number)
             self.waiting -= job.kind in (Kind.FLUSH, Kind.BARRIER)
+            for skipped in self.skipped:
+                skipped.discard(number)
         self.finished_jobs = sum(not job.open for job in self._jobs.values())
         self.finished_bytes = sum(job.size for job in self._jobs.values() if job.kind is Kind.WRITE and not job.open)

@@ -34,8 +34,8 @@ class Window(Protocol):
     def allows(self, job: Job, index: int) -> bool:
         """Whether a target may have a job now."""
 
-    def known(self, job: Job, index: int) -> tuple[int, ...]:
-        """The jobs that this job may depend on at a target."""
+    def first_job_of(self, index: int) -> int:
+        """The first job that a repaired target can have got; 0 for the others."""
 
 
 class Pipeline:
@@ -96,7 +96,12 @@ class Pipeline:
         return Step.SKIPPED
 
     def _deps(self, job: Job, index: int) -> tuple[int, ...]:
-        return job.deps if self.window is None else self.window.known(job, index)
+        """What a job depends on at a downstairs: nothing that it never got, or got in another connection."""
+        deps, skipped = job.deps, self.jobs.skipped[index]
+        if skipped and deps:
+            deps = tuple(number for number in deps if number not in skipped)
+        least = 0 if self.window is None else self.window.first_job_of(index)
+        return tuple(number for number in deps if number >= least) if least else deps
 
     def replay(self, target: Target) -> None:
         """Send all jobs after the last flush that a returned downstairs acknowledged, as they were sent before."""
@@ -106,7 +111,7 @@ class Pipeline:
                 continue
             job.replayed = True
             self.jobs.put(job, target.index, Step.SENT)
-            target.send(job.make(target.index, job.deps))
+            target.send(job.make(target.index, self._deps(job, target.index)))
         self._on_event()
 
     def can_replay(self, target: Target) -> bool:

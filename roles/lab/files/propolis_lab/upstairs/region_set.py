@@ -73,6 +73,11 @@ class RegionSet:
             targets=tuple(target.status() for target in self.targets),
         )
 
+    @property
+    def open_jobs(self) -> int:
+        """How many jobs are not yet retired."""
+        return 0 if self._pipeline is None else len(self._pipeline.jobs)
+
     # What the owner asks for
 
     async def activate(self, generation: int | None) -> None:

@@ -85,14 +85,8 @@ class LiveRepair:
             return True
         return job.blocks[0] // self._session.request.blocks_per_extent <= self.limit
 
-    def known(self, job: Job, index: int) -> tuple[int, ...]:
-        if index not in self.under:
-            return job.deps
-        return tuple(number for number in job.deps if number >= self._first_job and not self._skipped(number, index))
-
-    def _skipped(self, number: int, index: int) -> bool:
-        job = self._pipeline.jobs.find(number)
-        return job is not None and job.steps[index] is Step.SKIPPED
+    def first_job_of(self, index: int) -> int:
+        return self._first_job if index in self.under else 0
 
     # The repair
 

@@ -116,16 +116,23 @@ def _piece(value: Any, version: int) -> Piece:
 
 
 def _volume(fields: Fields, version: int) -> VolumeRequest:
-    volume = VolumeRequest(
+    return VolumeRequest(
         id=fields.uuid("id"),
         block_size=fields.number("block_size"),
         sub_volumes=tuple(_piece(value, version) for value in fields.items("sub_volumes")),
         read_only_parent=None if (parent := fields.values.get("read_only_parent")) is None else _piece(parent, version),
     )
+
+
+def check_block_sizes(volume: VolumeRequest) -> None:
+    """Raises RequestError unless all pieces have the volume's block size. The real program sees it when it builds."""
     parents = [volume.read_only_parent] if volume.read_only_parent else []
-    if any(piece.block_size != volume.block_size for piece in (*volume.sub_volumes, *parents)):
-        raise RequestError("Block size mismatch")
-    return volume
+    for piece in (*volume.sub_volumes, *parents):
+        if piece.block_size != volume.block_size:
+            text = f"Block size mismatch: the volume has {volume.block_size}, a piece of it {piece.block_size}"
+            raise RequestError(text, real="Block size mismatch")
+        if isinstance(piece, VolumeRequest):
+            check_block_sizes(piece)
 
 
 def _region(fields: Fields, version: int) -> RegionRequest:

@@ -23,7 +23,8 @@ class Upstairs:
     """One volume. Made and used on a running event loop; nothing is connected before ``activate``.
 
     Reads, writes and flushes made before that are held until the volume is active; they are refused with IoError when
-    it is disabled. ``log`` gets a text, as the real upstairs logs it where it is known, and details with their "level".
+    it is disabled. Raises RequestError for pieces that don't fit together. ``log`` gets a text, as the real upstairs
+    logs it where it is known, and details with their "level".
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Upstairs:
         faults: Faults | None = None,
         nonces: Callable[[], bytes] | None = None,
     ) -> None:
+        requests.check_block_sizes(request)
         self.request = request
         self.block_size = request.block_size
         self.size = request.blocks * request.block_size
@@ -47,7 +49,7 @@ class Upstairs:
             return RegionSet(region, settings, log, faults, nonces)
 
         self._tree = build(request, region_set)
-        self._sets = tuple(self._tree.region_sets())
+        self.region_sets = tuple(self._tree.region_sets())
 
     @classmethod
     def parse(cls, vcr: str | dict[str, Any], message_version: int = 13) -> VolumeRequest:
@@ -61,7 +63,7 @@ class Upstairs:
     @property
     def generation(self) -> int:
         """The generation of the session, or of the next one when there is none."""
-        return self._sets[0].session.generation if self._sets else 0
+        return self.region_sets[0].session.generation if self.region_sets else 0
 
     async def activate(self, generation: int | None = None) -> None:
         """Become active with ``generation`` (default: that of the request, or of the time before).
@@ -69,27 +71,27 @@ class Upstairs:
         Waits as long as a downstairs is missing or refuses. Raises ActivationError when it can't succeed; nothing is
         connected then, nor when it is cancelled.
         """
-        tasks = [asyncio.create_task(one.activate(generation)) for one in self._sets]
+        tasks = [asyncio.create_task(one.activate(generation)) for one in self.region_sets]
         try:
             await asyncio.gather(*tasks)
         except BaseException:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for one in self._sets:
+            for one in self.region_sets:
                 one.abandon()
             raise
 
     async def deactivate(self) -> None:
         """Flush on all downstairs and close; reads and writes are held again. Raises IoError if the flush failed."""
-        outcomes = await asyncio.gather(*(one.deactivate() for one in self._sets), return_exceptions=True)
+        outcomes = await asyncio.gather(*(one.deactivate() for one in self.region_sets), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
 
     def abandon(self) -> None:
         """Close everything at once, as a process that dies does: nothing is flushed."""
-        for one in self._sets:
+        for one in self.region_sets:
             one.abandon()
 
     async def read(self, offset: int, length: int) -> bytes:
@@ -127,7 +129,7 @@ class Upstairs:
 
         Gives a word of the API's ReplaceResult. Raises ReplaceError.
         """
-        if self._sets and self._sets[0].settings.of_2023:
+        if self.region_sets and self.region_sets[0].settings.of_2023:
             raise ReplaceError("The programs of 2023 cannot replace a downstairs")
         difference = compare(self.request, new)
         result = "vcr_matches"
@@ -136,7 +138,7 @@ class Upstairs:
             place = self.request.regions().index(region)
             text = f"Volume {self.request.id}, OK to replace: {old_address} with {new_address}"
             self._log(text, {"level": 30})
-            result = self._sets[place].replace(old_address, new_address)
+            result = self.region_sets[place].replace(old_address, new_address)
             if result == "missing":
                 raise ReplaceError(f"Volume {self.request.id} Can't locate {old_address} to replace")
         self.request = new
