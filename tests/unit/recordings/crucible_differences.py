@@ -27,6 +27,19 @@ class Difference:
 
 
 _BACKTRACE = "the recorder asked for a backtrace, and the stand-in has no Rust stack to show"
+_UPSTAIRS_LOG = "the log of the real upstairs is its own; what the lab's upstairs says to its user is compared"
+_CRUDD = "head -c 512 /dev/urandom | timeout {} crudd -t 127.0.0.1:8810 -t 127.0.0.1:8820 -t 127.0.0.1:8830 -g {}"
+_RECORDS = r'^\{"msg":|^"'
+_CRUDD_STEPS = (
+    _CRUDD.format(20, 1) + " -n 512 write 2>&1 | tail -12",
+    *(
+        _CRUDD.format(12, f"{generation} -b 16384") + " -n 512 write 2>&1 | tail -5; echo rc=${PIPESTATUS[1]}"
+        for generation in (5, 3, 0)
+    ),
+    _CRUDD.format(12, "7 -b 8192") + " -n 512 write 2>&1 | tail -8; echo rc=${PIPESTATUS[1]}",
+    _CRUDD.format(20, "8 -b 8192") + " -n 512 write > up.log 2>&1; echo rc=$?; "
+    """grep -o '"msg":"[^"]*"' up.log | sed "s/\\"msg\\"://" | head -80""",
+)
 
 DIFFERENCES: tuple[Difference, ...] = (
     Difference(
@@ -52,4 +65,5 @@ DIFFERENCES: tuple[Difference, ...] = (
         "on a terminal the real program colours its log by the terminal's own escapes; the stand-in never does",
         skip=True,
     ),
+    *(Difference("crucible/03-run-and-generations", step, _UPSTAIRS_LOG, without=_RECORDS) for step in _CRUDD_STEPS),
 )

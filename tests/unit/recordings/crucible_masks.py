@@ -28,6 +28,7 @@ _MASKS = (
     # Python's traceback, of the recorder's own script.
     (re.compile(r"(?ms)^Traceback .*?(?=^sqlite3\.)"), ""),
 )
+_HEADERS = re.compile(r"(?m)^(HTTP/1\.1 \d+ .*)\n((?:[\w-]+: .*\n)*[\w-]+: .*)$")
 _HASH = re.compile(r"(?<![0-9A-Za-z-])(?:[0-9a-f]{64}|[0-9a-f]{16}|[0-9A-F]{16})(?![0-9A-Za-z-])")
 
 
@@ -38,6 +39,7 @@ def is_help(text: str) -> bool:
 
 def masked(text: str) -> str:
     """The text without what changes from run to run; of the stand-in's records, its notice is left out."""
+    text = _HEADERS.sub(_sorted_headers, text.replace("\r\n", "\n"))
     lines = [_record(line) if line.startswith('{"msg":') else line for line in text.split("\n")]
     text = "\n".join(line for line in lines if line is not None and not _is_notice(line))
     for pattern, replacement in _MASKS:
@@ -54,6 +56,12 @@ def same(recorded: str, ours: str) -> bool:
         return expected == found
     head, tail = _ELISION.split(expected, maxsplit=1)
     return found.startswith(head + "\n") and found.endswith("\n" + tail)
+
+
+def _sorted_headers(block: re.Match[str]) -> str:
+    """HTTP gives no meaning to the order of headers and to the case of their names."""
+    headers = [f"{name.lower()}: {value}" for name, _, value in (line.partition(": ") for line in block[2].split("\n"))]
+    return "\n".join([block[1], *sorted(headers)])
 
 
 def _record(line: str) -> str | None:

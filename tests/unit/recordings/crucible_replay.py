@@ -42,6 +42,8 @@ class Replay:
     recording: str
     folder: Path
     age: str = "today"
+    prefix: tuple[str, ...] = ()
+    """Put before every command, to run it elsewhere: in a network of its own."""
     problems: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -95,7 +97,7 @@ class Replay:
         """Run one command to its end."""
         arguments = ["bash", "-c", command] if isinstance(command, str) else list(command)
         done = subprocess.run(
-            arguments,
+            [*self.prefix, *arguments],
             cwd=self.folder,
             env=self._environment() | environment,
             stdin=subprocess.DEVNULL,
@@ -124,7 +126,7 @@ class Replay:
         if line is None:
             raise ValueError(f"do not know how to start {command!r}")
         log = self.folder / line[3]
-        shell = ["bash", "-c", f"exec {command.rstrip('& ')}"]
+        shell = [*self.prefix, "bash", "-c", f"exec {command.rstrip('& ')}"]
         process = subprocess.Popen(shell, cwd=self.folder, env=self._environment())
         self.running[line[2]] = process
         end = time.monotonic() + LIMIT

@@ -43,6 +43,13 @@ def imported_region(path: Path, *, extents: int, blocks_per_extent: int, importe
     region.close()
 
 
+def new_region(path: Path, *, uuid: str, extents: int, blocks_per_extent: int) -> None:
+    """A region of today that was never written."""
+    region = Region.create(path, Definition(BLOCK, blocks_per_extent, 0, UUID(uuid), False))
+    region.extend(extents)
+    region.close()
+
+
 def write(region: Region, change: Write) -> None:
     """Perform one write on an open region."""
     data = random.Random(change.seed or change.generation).randbytes(change.blocks * BLOCK)

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from recordings.crucible_network import own_network
 from recordings.crucible_replay import Replay
 from recordings.crucible_sqlite import SqliteStages
-from recordings.crucible_states import Write, change_region, imported_region, serve_and_write
+from recordings.crucible_states import Write, change_region, imported_region, new_region, serve_and_write
 from recordings.crucible_transcript import Step, read_2023, read_today
 from shared import needs_shared, recordings
 
@@ -129,3 +131,51 @@ def test_the_numbers_of_2023_are_found_with_the_journals_and_only_with_them(tmp_
         stages.perform(step)
     stages.end()
     replay.check()
+
+
+def test_three_running_stand_ins_show_the_recorded_generations_and_refusals(tmp_path: Path) -> None:
+    with own_network() as prefix:
+        replay = Replay("crucible/03-run-and-generations", tmp_path / "work", prefix=prefix)
+        replay.prepare()
+        # One command waits for a downstairs that never comes: a shorter wait ends alike.
+        replay.play(
+            read_today(_folder(replay.recording)),
+            lambda command: re.sub(r"timeout 12 (.* -g 7 )", r"timeout 2 \1", command),
+        )
+        replay.check()
+
+
+def test_clone_copies_a_read_only_downstairs_and_refuses_as_recorded(tmp_path: Path) -> None:
+    steps = _part("crucible/04-fencing-and-repair", after="clone: source must be read only", before=None)
+    with own_network() as prefix:
+        replay = Replay("crucible/04-fencing-and-repair", tmp_path / "work", prefix=prefix)
+        replay.prepare()
+        for number in (0, 1):
+            path = replay.folder / f"ds{number}"
+            new_region(path, uuid=f"12345678-0000-4000-8000-00000000000{number}", extents=4, blocks_per_extent=16)
+            change_region(path, Write(2, 20, None), Write(3, 20, 4707), Write(1, 59, 4711), Write(0, 62, 4712))
+        other = next(step for step in steps if isinstance(step.command, str) and step.command.endswith("&"))
+        assert isinstance(other.command, str)
+        writable = other.command.replace("ds0", "ds1").replace("8810", "8820").replace(" --mode ro", "")
+        replay.play([Step(writable, writable), *(step for step in steps if step.command is not None)])
+        replay.check()
+
+
+def test_dump_of_regions_of_different_length_ends_as_recorded(tmp_path: Path) -> None:
+    replay = Replay("crucible/05-open-questions", tmp_path / "work")
+    replay.prepare()
+    for number in (3, 4, 5):
+        path = replay.folder / f"ds{number}"
+        new_region(path, uuid=f"12345678-0000-4000-8000-00000000000{number}", extents=4, blocks_per_extent=16)
+        change_region(path, Write(0, 0, None), Write(1, 0, None), Write(2, 0, 1))
+    replay.play(_part(replay.recording, after="directories with different extent counts", before="many extents"))
+    replay.check()
+
+
+def _part(recording: str, *, after: str, before: str | None) -> list[Step]:
+    """The steps between two notes of a recording."""
+    steps = read_today(_folder(recording))
+    first = next(index for index, step in enumerate(steps) if (step.note or "").startswith(after))
+    if before is None:
+        return steps[first + 1 :]
+    return steps[first + 1 : next(index for index, step in enumerate(steps) if (step.note or "").startswith(before))]
