@@ -79,6 +79,11 @@ def _numbers(regions: Sequence[FoundRegion]) -> dict[str, Any]:
     return {
         "last": ledgers[0],
         "generation": max(ledgers),
+        "newest": max((region.found["ledger"]["newest"] or {} for region in regions), key=_generation) or None,
         "stored_generation": max(int(region.found["max_generation"]) for region in regions),
         "floors": floors,
     }
+
+
+def _generation(entry: Mapping[str, Any]) -> int:
+    return int(entry.get("generation", 0))

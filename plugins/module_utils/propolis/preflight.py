@@ -183,13 +183,13 @@ def _addresses(move: Move) -> Check:
         if address.is_wildcard or not address.is_literal:
             return _refused(
                 "addresses",
-                f"The server of {server['name']} is known as {address}; the other one needs an IP address that leads to it.",
+                f"The server of {server['name']} is known as {address}; the other one needs an IP address of it.",
             )
     if source.host == destination.host:
         return _refused(
             "addresses",
-            f"{move.source['name']} and {move.destination['name']} are one host ({source.host}); its hypervisor knows a "
-            f"machine by its id, and starting {move.instance} there a second time would end the first.",
+            f"{move.source['name']} and {move.destination['name']} are one host ({source.host}); its hypervisor knows "
+            f"a machine by its id, and starting {move.instance} there a second time would end the first.",
         )
     return _ok("addresses", f"{destination} will fetch the machine from {source}.")
 
@@ -231,7 +231,7 @@ def _replicas(move: Move) -> Iterator[Check]:
             yield _ok(
                 "replicas",
                 f"{move.destination['name']} reaches {len(replicas)} of 3 downstairs of {volume}, all with "
-                f"{region['extent_count']} extents of {region['blocks_per_extent']} blocks of {region['block_size']} B.",
+                f"{region['extent_count']} extents of {region['blocks_per_extent']} blocks, {region['block_size']} B.",
             )
 
 
@@ -251,7 +251,7 @@ def _problems(move: Move, replica: Replica) -> Iterator[str]:
     for field, found in (seen["geometry"] or {}).items():
         expected = move.regions[replica.volume][field]
         if found != expected:
-            yield f"The downstairs on {replica.place} serves a region with {field} {found}; its siblings have {expected}."
+            yield f"The downstairs on {replica.place} has a region with {field} {found}; its siblings have {expected}."
 
 
 def _source_disks(move: Move) -> Iterator[Check]:
@@ -264,7 +264,7 @@ def _source_disks(move: Move) -> Iterator[Check]:
                 yield _refused(
                     "disks",
                     f"The downstairs {target['address']} of disk {disk['name']} is {target['state']}, not active: the "
-                    "machine runs on the others. Restart or replace it, and move the machine when all three are active.",
+                    "machine runs on the others. Restart or replace it; move the machine when all three are active.",
                 )
             repair = target.get("repair_address")
             if repair and Address.parse(str(repair)).is_wildcard:
@@ -280,8 +280,8 @@ def _devices(move: Move) -> Iterator[Check]:
         if disk["device"] == "nvme":
             yield _warned(
                 "devices",
-                f"Disk {disk['name']} is nvme: after the move its I/O stands still until the guest's own timeout resets "
-                "the controller (30 s on Linux), at all revisions of propolis-server seen so far; virtio goes on at once.",
+                f"Disk {disk['name']} is nvme: after the move its I/O stands still until the guest's own timeout "
+                "resets the controller (30 s on Linux), at all revisions of the server seen; virtio goes on at once.",
             )
     components = _components(move.source["spec"])
     for name, kind in components.items():
