@@ -56,7 +56,7 @@ class Follower:
         self._stop = threading.Event()
         self._moved = False
         self._silent = False
-        self._last: tuple[State | None, MigrationRecord | None] | None = None
+        self._last: tuple[State | None, MigrationRecord | None] = (None, None)
 
     @property
     def name(self) -> str:
@@ -112,16 +112,20 @@ class Follower:
         moment = time.monotonic()
         ours = migration if migration is not None and migration.id == self._migration_id else None
         self._silent = False
+        state_before, ours_before = self._last
         if (state, ours) == self._last:
             return
         self._last = (state, ours)
         if ours is not None:
             self._moved = True
+        if ours is not None and ours != ours_before:
             if self._timeline.add(self.name, ours.phase.value, moment) and ours.phase.is_final:
                 self._noticed.put(Noticed(self.name, ours.phase.value))
         if state is None:
             if self._moved:
                 self._noticed.put(Noticed(self.name, "gone"))
+            return
+        if state is state_before:
             return
         # Before it moved, a source simply runs, and what a destination shows is of an earlier instance.
         if self._moved and state not in _QUIET and self._timeline.add(self.name, state.value, moment):
