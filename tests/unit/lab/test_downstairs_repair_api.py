@@ -273,3 +273,18 @@ def test_the_work_of_a_session_is_written_to_the_log(tmp_path: Path) -> None:
         await running.said("ConnectionId(0): job 5 Write waits for [4]")
 
     with_session(make_region(tmp_path / "ds0"), use)
+
+
+def test_connections_and_requests_are_logged_as_recorded(tmp_path: Path) -> None:
+    async def use(_: Client, running: Running) -> None:
+        await _get(running, "/region-info")
+        await _get(running, "/nothing")
+        requests = [record for record in running.records() if "remote_addr" in record]
+        assert [record["msg"] for record in requests] == 2 * ["accepted connection", "request completed"]
+        assert {record["local_addr"] for record in requests} == {f"127.0.0.1:{running.port + 4000}"}
+        assert [(record["uri"], record["response_code"]) for record in requests[1::2]] == [
+            ("/region-info", "200"),
+            ("/nothing", "404"),
+        ]
+
+    with_session(make_region(tmp_path / "ds0"), use)

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -42,6 +43,7 @@ class RepairApi:
         self._region = service.region
         self._local = local_address
         self._log = service.log.child(task="repair")
+        self._known: WeakSet[object] = WeakSet()  # connections that were logged
 
     def application(self) -> web.Application:
         """The routes of the service's age."""
@@ -60,6 +62,9 @@ class RepairApi:
     async def _dropshot(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer and log as the real program's HTTP library does."""
         request[REQUEST_ID] = str(uuid.uuid4())
+        if request.transport is not None and request.transport not in self._known:
+            self._known.add(request.transport)
+            self._log.info("accepted connection", remote_addr=_remote(request), local_addr=self._local)
         response: web.StreamResponse
         internal = ""
         try:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from propolis_lab.protocol.basics import EMPTY, EncryptedContext, ReadContext, UnencryptedContext
 from propolis_lab.protocol.codec import MAX_FRAME
+from propolis_lab.protocol.contexts import plain_contexts
 from propolis_lab.protocol.messages import (
     Barrier,
     BarrierAck,
@@ -113,6 +114,9 @@ def _read(job: ReadRequest, region: Region) -> tuple[tuple[ReadContext, ...], by
 
 
 def _as_sent(contexts: Sequence[BlockContext | None]) -> tuple[ReadContext, ...]:
+    hashes = [context.hash for context in contexts if context is not None and context.encryption is None]
+    if len(hashes) == len(contexts):
+        return tuple(plain_contexts(UnencryptedContext, hashes))
     return tuple(
         [
             EMPTY

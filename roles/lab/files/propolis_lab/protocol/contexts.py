@@ -30,7 +30,7 @@ _HASH = struct.Struct("<QB")
 Made = TypeVar("Made", BlockContext, UnencryptedContext)
 
 
-def _plain(cls: type[Made], hashes: Sequence[int]) -> list[Made]:
+def plain_contexts(cls: type[Made], hashes: Sequence[int]) -> list[Made]:
     """Contexts that hold a hash and nothing else.
 
     A frozen dataclass spends most of its making on asking whether it may set its fields; for the thousands of contexts
@@ -51,7 +51,7 @@ def _read_block_contexts(data: Buffer, offset: int) -> tuple[tuple[BlockContext,
     count, offset = counted(data, offset, _HASH.size, "block contexts")
     end = offset + count * _HASH.size
     if not any(data[offset + 8 : end : _HASH.size]):  # all plain: the usual case, worth a short cut
-        return tuple(_plain(BlockContext, [value for value, _ in _HASH.iter_unpack(data[offset:end])])), end
+        return tuple(plain_contexts(BlockContext, [value for value, _ in _HASH.iter_unpack(data[offset:end])])), end
     contexts = []
     for _ in range(count):
         value, encrypted = _HASH.unpack_from(data, offset)
@@ -91,7 +91,7 @@ def _read_read_contexts(data: Buffer, offset: int) -> tuple[tuple[ReadContext, .
     if count and end <= len(data) and bytes(data[offset : end : _PLAIN_READ.size]) == b"\2" * count:
         kinds, hashes = zip(*_PLAIN_READ.iter_unpack(data[offset:end]), strict=True)
         if kinds == (2,) * count:
-            return tuple(_plain(UnencryptedContext, hashes)), end
+            return tuple(plain_contexts(UnencryptedContext, hashes)), end
     contexts: list[ReadContext] = []
     for _ in range(count):
         (kind,) = NUMBER.unpack_from(data, offset)
