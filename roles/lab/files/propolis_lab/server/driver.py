@@ -154,8 +154,11 @@ class Driver:
             final = await self._bring_up(InstanceState.STARTING)
         elif item in (StateRequest("Stop"), GuestPower("halt")):
             final = await self._stop()
-        elif item in (StateRequest("Reboot"), GuestPower("reset")):
+        elif item == GuestPower("reset"):
             await self._reset()
+        elif item == StateRequest("Reboot"):
+            await self._reset()
+            self.vm.queue.rebooted()
         elif isinstance(item, ReplaceVolume):
             await self._replace(item)
         elif isinstance(item, Emigration):
@@ -234,7 +237,6 @@ class Driver:
             await asyncio.sleep(_RESET_SECONDS)
             await self.vm.machine.reset()
         self.vm.publisher.publish(InstanceState.RUNNING)
-        self.vm.queue.rebooted()
 
     async def _replace(self, item: ReplaceVolume) -> None:
         if item.answer.done():

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from propolis_lab.server.history import History
-from propolis_lab.server.log import Log
+from propolis_lab.server.log import Log, Value
 
 
 class InstanceState(StrEnum):
@@ -81,17 +81,21 @@ class NeverPublishedError(Exception):
 
 
 class Publisher:
-    """Publishes, and lets others wait. After `close` nothing is published any more."""
+    """Publishes, and lets others wait. After `close` nothing is published any more.
+
+    In January 2023 generations begin with 0, and migrations are not part of what is published.
+    """
 
     def __init__(
-        self, instance: UUID, state: InstanceState, log: Log, history: History, *, first_generation: int = 1
+        self, instance: UUID, state: InstanceState, log: Log, history: History, *, of_2023: bool = False
     ) -> None:
+        self._with_migrations = not of_2023
         self._instance = instance
         self._log = log
         self._history = history
         self._news = asyncio.Event()
         self._closed = False
-        self.current = Published(first_generation, state)
+        self.current = Published(0 if of_2023 else 1, state)
 
     def begin(self) -> None:
         """The instance exists from now on: its first state goes into the history."""
@@ -113,14 +117,12 @@ class Publisher:
             migration_out=migration_out or self.current.migration_out,
         )
         now = self.current
-        into = f"Some({now.migration_in})" if now.migration_in else "None"
-        out = f"Some({now.migration_out})" if now.migration_out else "None"
-        self._log.info(
-            "publishing new instance state",
-            migration=f"InstanceMigrateStatusResponse {{ migration_in: {into}, migration_out: {out} }}",
-            state=str(now.state),
-            gen=now.generation,
-        )
+        shown: dict[str, Value] = {}
+        if self._with_migrations:
+            into = f"Some({now.migration_in})" if now.migration_in else "None"
+            out = f"Some({now.migration_out})" if now.migration_out else "None"
+            shown["migration"] = f"InstanceMigrateStatusResponse {{ migration_in: {into}, migration_out: {out} }}"
+        self._log.info("publishing new instance state", **shown, state=str(now.state), gen=now.generation)
         self._record()
         self._wake()
 

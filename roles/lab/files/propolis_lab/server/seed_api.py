@@ -115,7 +115,7 @@ class SeedApi:
             raise internal(f"failed to start migration: {error}") from None
         instance.origin = Origin.ARRIVING
         instance.publisher.publish(InstanceState.MIGRATING)
-        self._spawn(arrive(target, instance, channel))
+        self._spawn(instance.perform(arrive(target, instance, channel)))
         return Answer({"migrate": {"migration_id": str(target.migration_id)}}, HTTPStatus.CREATED)
 
     def _spawn(self, work: Any) -> None:
@@ -220,14 +220,14 @@ class SeedApi:
         except JsonError as error:
             raise bad_request(f"unable to parse JSON body: {error.describe(body)}") from None
         instance = self._live()
-        if instance.migrating_out:
+        if instance.migrating_out or instance.stopping:
             raise bad_request("migration failed: a migration is already in progress")
         if not instance.marked_as_source:
             raise bad_request("migration failed: the instance is not marked as a migration source")
         return migration_id, instance
 
     async def hand_over(self, migration_id: UUID, instance: SeedInstance, channel: Channel) -> None:
-        await depart(migration_id, instance, channel)
+        await instance.perform(depart(migration_id, instance, channel))
 
 
 def error_text(error: HttpError, request_id: str) -> str:

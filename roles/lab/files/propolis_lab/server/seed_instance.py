@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import Enum, auto
+from typing import Any
 from uuid import UUID
 
 from propolis_lab.server.disks import BuildError, PanicError, StartError
@@ -45,6 +46,24 @@ def abort(reason: str) -> None:
     os._exit(_ABORTED)
 
 
+class _Errand:
+    """Work for the worker that somebody waits for."""
+
+    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work = work
+        self.done = asyncio.Event()
+
+    async def run(self) -> None:
+        try:
+            await self._work
+        finally:
+            self.done.set()
+
+    def drop(self) -> None:
+        self._work.close()
+        self.done.set()
+
+
 class SeedInstance:
     """State, machine and migration of one instance. `panic` is called where the real program would panic."""
 
@@ -59,9 +78,7 @@ class SeedInstance:
         self.spec = spec
         self.environment = environment
         self.log = environment.log.child(task="vm_state_driver")
-        self.publisher = Publisher(
-            properties.id, InstanceState.CREATING, self.log, environment.history, first_generation=0
-        )
+        self.publisher = Publisher(properties.id, InstanceState.CREATING, self.log, environment.history, of_2023=True)
         self.origin = Origin.FRESH
         self.migration: MigrationStatus | None = None
         self.marked_as_source = False
@@ -69,10 +86,11 @@ class SeedInstance:
         self.started = False
         self.stopping = False
         self._panic = panic
-        self._work: asyncio.Queue[str] = asyncio.Queue()
+        self._work: asyncio.Queue[str | _Errand] = asyncio.Queue()
         self.machine = Machine(properties.id, machine_spec(spec), environment, self._guest_power)
         self.publisher.begin()
         self._driver = asyncio.get_running_loop().create_task(self._drive())
+        self._driver.add_done_callback(self._drop_errands)
 
     @property
     def destroyed(self) -> bool:
@@ -121,20 +139,37 @@ class SeedInstance:
     def _request_migrate_start(self) -> None:
         if self.stopping:
             raise SeedRefusedError("Instance is preparing to stop")
-        if not self.started:
+        if self.publisher.current.state is not InstanceState.RUNNING:
             raise SeedRefusedError("Operation requires an active instance")
         self.marked_as_source = True
+
+    async def perform(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let the worker do something that must not overlap with what it does otherwise; returns when it is done."""
+        errand = _Errand(work)
+        self._work.put_nowait(errand)
+        await errand.done.wait()
+
+    def _drop_errands(self, driver: asyncio.Task[None]) -> None:
+        """The worker has ended: nobody will do what is still asked for."""
+        if not driver.cancelled() and driver.exception() is not None:
+            self.log.error("the state driver is dead", error=repr(driver.exception()))
+        while not self._work.empty():
+            work = self._work.get_nowait()
+            if isinstance(work, _Errand):
+                work.drop()
 
     # -- the worker --------------------------------------------------------------------------------------------------
 
     async def _drive(self) -> None:
         while not self.destroyed:
             work = await self._work.get()
-            if work == "Run":
+            if isinstance(work, _Errand):
+                await work.run()
+            elif work == "Run":
                 await self._run()
             elif work == "Stop":
                 await self._stop()
-            elif not self.migrating_out:
+            else:
                 await self._reboot()
 
     async def _run(self) -> None:

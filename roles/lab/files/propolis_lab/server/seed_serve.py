@@ -83,6 +83,7 @@ class _MigrationServer:
             return
         writer.write(f"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {PROTOCOL}\r\n\r\n".encode())
         await self._api.hand_over(migration_id, instance, Channel(StreamLink(reader, writer)))
+        writer.close()
 
 
 def _headers(head: bytes) -> dict[str, str]:

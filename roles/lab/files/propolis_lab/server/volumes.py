@@ -8,6 +8,7 @@ from typing import Any
 from propolis_lab.guest.disk import DiskError
 from propolis_lab.server.disks import BuildError, PanicError, StartError, StatusError, Volume, VolumeMaker
 from propolis_lab.server.log import Level, Log
+from propolis_lab.server.strict_json import JsonError, parse
 from propolis_lab.upstairs import ActivationError, IoError, ReplaceError, RequestError, Upstairs
 
 
@@ -75,6 +76,10 @@ class CrucibleVolume:
         return self._upstairs.status().to_json()
 
     async def replace(self, vcr_json: str) -> str:
+        try:
+            parse(vcr_json.encode())
+        except JsonError as error:
+            raise StatusError(error.describe(vcr_json.encode())) from None
         try:
             return await self._upstairs.replace_target(Upstairs.parse(vcr_json, self._message_version))
         except (RequestError, ReplaceError) as error:
