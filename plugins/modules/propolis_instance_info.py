@@ -156,7 +156,7 @@ servers:
           type: str
           returned: always
         targets:
-          description: Its downstairs with C(address), C(state), C(step) and C(mode).
+          description: Its downstairs with C(address), C(repair_address), C(state), C(step) and C(mode).
           type: list
           elements: dict
           returned: always

@@ -257,22 +257,31 @@ def _problems(move: Move, replica: Replica) -> Iterator[str]:
 def _source_disks(move: Move) -> Iterator[Check]:
     """The health of the replicas as the live upstairs sees it, where the server's API tells it (5.0.0 and later)."""
     for disk in move.source["disks"]:
-        if disk["active"] is False:
-            yield _refused("disks", f"Disk {disk['name']} of {move.instance} is not active on {move.source['name']}.")
-        for target in disk["targets"]:
-            if target["state"] != "active":
-                yield _refused(
-                    "disks",
-                    f"The downstairs {target['address']} of disk {disk['name']} is {target['state']}, not active: the "
-                    "machine runs on the others. Restart or replace it; move the machine when all three are active.",
-                )
-            repair = target.get("repair_address")
-            if repair and Address.parse(str(repair)).is_wildcard:
-                yield _refused(
-                    "disks",
-                    f"The downstairs {target['address']} advertises {repair} for repair, which means another host to "
-                    "each that asks; start it with its own address.",
-                )
+        problems = list(_disk_problems(move, disk))
+        for problem in problems:
+            yield _refused("disks", problem)
+        if not problems:
+            known = all(target["state"] != "unknown" for target in disk["targets"])
+            health = (
+                "active on three of three downstairs" if known else "in use (this age of server does not tell how well)"
+            )
+            yield _ok("disks", f"Disk {disk['name']} is {health}, at generation {disk['generation']}.")
+
+
+def _disk_problems(move: Move, disk: Answer) -> Iterator[str]:
+    if disk["active"] is False:
+        yield f"Disk {disk['name']} of {move.instance} is not active on {move.source['name']}."
+    for target in disk["targets"]:
+        if target["state"] not in ("active", "unknown"):
+            yield (
+                f"The downstairs {target['address']} of disk {disk['name']} is {target['state']}, not active: the "
+                "machine runs on the others. Restart or replace it; move the machine when all three are active."
+            )
+        if target["repair_address"] and Address.parse(str(target["repair_address"])).is_wildcard:
+            yield (
+                f"The downstairs {target['address']} advertises {target['repair_address']} for repair, which means "
+                "another host to each that asks; start it with its own address."
+            )
 
 
 def _devices(move: Move) -> Iterator[Check]:

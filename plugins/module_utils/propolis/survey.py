@@ -97,7 +97,13 @@ def _record(record: MigrationRecord | None) -> dict[str, object] | None:
 def _disk_as_dict(disk: DiskSession) -> dict[str, object]:
     described = asdict(disk)
     described["targets"] = [
-        {"address": target.address, "state": target.state, "step": target.step, "mode": target.mode}
+        {
+            "address": target.address,
+            "repair_address": target.repair_address,
+            "state": target.state,
+            "step": target.step,
+            "mode": target.mode,
+        }
         for target in disk.targets
     ]
     return described
