@@ -152,8 +152,12 @@ class Driver:
         final: InstanceState | None = None
         if item == StateRequest("Start"):
             final = await self._bring_up(InstanceState.STARTING)
-        elif item in (StateRequest("Stop"), GuestPower("halt")):
+        elif item == StateRequest("Stop"):
             final = await self._stop()
+            self.vm.queue.stopped()
+        elif item == GuestPower("halt"):
+            final = await self._stop()
+            self.vm.queue.ended(Situation.HALTED)
         elif item == GuestPower("reset"):
             await self._reset()
         elif item == StateRequest("Reboot"):
@@ -180,7 +184,7 @@ class Driver:
                 if isinstance(item, StateRequest) and item.action == "Stop":
                     await self.vm.machine.halt()
                     self.vm.publisher.publish(InstanceState.STOPPED)
-                    self.vm.queue.ended(Situation.HALTED)
+                    self.vm.queue.stopped()
                     return InstanceState.DESTROYED
                 if isinstance(item, ReplaceVolume):
                     await self._replace(item)
@@ -228,7 +232,6 @@ class Driver:
         async with self.vm.objects.write():
             await self.vm.machine.halt()
         self.vm.publisher.publish(InstanceState.STOPPED)
-        self.vm.queue.ended(Situation.HALTED)
         return InstanceState.DESTROYED
 
     async def _reset(self) -> None:

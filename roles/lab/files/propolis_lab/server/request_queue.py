@@ -176,7 +176,13 @@ class RequestQueue:
         self._log.info("queue notified of request completion", request="MigrationOut { succeeded: false }")
         self._migrating_out = False
 
+    def stopped(self) -> None:
+        """A stop that was asked for is done."""
+        self._log.info("queue notified of request completion", request="Stop")
+        self.situation = Situation.HALTED
+
     def ended(self, situation: Situation) -> None:
+        """The VM has stopped by itself, has left or has failed."""
         self._log.info("queue notified that VM has stopped")
         self.situation = situation
 
