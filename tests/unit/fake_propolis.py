@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -79,7 +82,13 @@ class FakeServer:
         self.on_state: Callable[[FakeServer, str], tuple[int, Any]] | None = None
         self.hangs = False
         self.history = b""
+        self.history_starts = 0  # bytes before this are no longer kept
+        self.typed = bytearray()
+        self.on_typed: Callable[[FakeServer, bytes], None] | None = None
+        self.raw_console: bytes | None = None
+        self.console_refuses = False
         self._changed = threading.Condition()
+        self._asked = threading.local()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -140,12 +149,77 @@ class FakeServer:
         self.generation = 0
         self.publish(state)
 
+    def say(self, data: bytes, *, frame: bool = True) -> None:
+        """The guest says something: it is in the history, and every open console gets a frame."""
+        self.history += data
+        if frame:
+            self._to_consoles(2, data)
+
+    def announce_move(self, destination: str, from_start: int) -> None:
+        """The text frame of a migration; the connection is dropped after it."""
+        text = json.dumps({"Migrating": {"destination": destination, "from_start": from_start}})
+        self._to_consoles(1, text.encode())
+        self.drop_consoles()
+
+    def drop_consoles(self) -> None:
+        for connection in self._connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+        self._connections.clear()
+
+    def _to_consoles(self, opcode: int, payload: bytes) -> None:
+        length = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + struct.pack(">H", len(payload))
+        for connection in list(self._connections):
+            try:
+                connection.sendall(bytes([0x80 | opcode]) + length + payload)
+            except OSError:
+                continue
+
+    def _console(self, handler: BaseHTTPRequestHandler) -> None:
+        """A websocket as simple as it can be: frames below 64 KiB, and no extensions."""
+        key = handler.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key.encode(), usedforsecurity=False).digest()).decode()
+        handler.connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+            b"sec-websocket-accept: " + accept.encode() + b"\r\n\r\n"
+        )
+        handler.close_connection = True
+        if self.raw_console is not None:
+            handler.connection.sendall(self.raw_console)
+            return
+        if self.state in (None, "Destroyed", "Failed"):
+            return
+        self._connections.append(handler.connection)
+        while True:
+            head = handler.rfile.read(2)
+            if len(head) < 2:
+                return
+            length = head[1] & 0x7F
+            if length == 126:
+                length = struct.unpack(">H", handler.rfile.read(2))[0]
+            mask = handler.rfile.read(4)
+            data = bytes(byte ^ mask[index % 4] for index, byte in enumerate(handler.rfile.read(length)))
+            if head[0] & 0x0F == 8:
+                return
+            if head[0] & 0x0F == 2:
+                self.typed += data
+                if self.on_typed is not None:
+                    self.on_typed(self, data)
+
     # --- answering ----------------------------------------------------------------------------------------------
 
     def _answer(self, handler: BaseHTTPRequestHandler, body: Any) -> None:
         while self.hangs and not self._dead:
             time.sleep(0.02)
-        path = handler.path.split("?")[0]
+        path, _sign, query = handler.path.partition("?")
+        parts = (part.partition("=") for part in query.split("&") if part)
+        self._asked.query = {key: int(value) for key, _equals, value in parts}
+        if path == "/instance/serial" and not self.console_refuses:
+            self.requests.append((handler.command, path, None))
+            self._console(handler)
+            return
         self.requests.append((handler.command, path, body))
         if self.dialect != "2023-01" and handler.headers.get("api-version") is None:
             status, answer = 400, _error('missing expected header "api-version"')
@@ -320,9 +394,15 @@ class FakeServer:
         return 200, {"volume_info": {"volume": {"sub_volumes": [{"upstairs": upstairs}], "read_only_parent": None}}}
 
     def _history(self, _body: Any) -> tuple[int, Any]:
-        if self.state is None:
+        if self.state in (None, "Destroyed", "Failed"):
             return self._none()
-        return 200, {"data": list(self.history), "last_byte_offset": len(self.history)}
+        end = len(self.history)
+        query = self._asked.query
+        start = max(end - query["most_recent"], 0) if "most_recent" in query else query["from_start"]
+        if start < self.history_starts:
+            return 400, _error(f"Requested byte offset {start} is no longer cached")
+        data = self.history[start : start + query.get("max_bytes", 16384)]
+        return 200, {"data": list(data), "last_byte_offset": min(start, end) + len(data)}
 
 
 def _error(message: str, code: str | None = None) -> dict[str, str]:

@@ -122,6 +122,7 @@ class _Session:
         self._offset = 0
         self._lost = 0
         self._sent = 0
+        self._trouble: str | None = None
         self._moves: list[str] = []
 
     def run(self) -> Heard:
@@ -211,12 +212,14 @@ class _Session:
         while self._server is not None and not self._enough():
             try:
                 data, end = read_history(self._server, from_start=self._offset)
-            except (NoInstance, NoAnswer, Unreachable):
+            except (NoInstance, NoAnswer, Unreachable) as error:
+                self._trouble = error.message
                 return
             except ApiError as error:
                 if error.status != 400 or not self._skip_lost(self._server):
                     raise
                 continue
+            self._trouble = None
             if not data:
                 return
             if end <= self._offset:
@@ -323,9 +326,10 @@ class _Session:
         )
 
     def _too_late(self) -> WaitTimeout:
+        trouble = f" The last try to read it failed: {self._trouble}" if self._trouble is not None else ""
         return WaitTimeout(
-            f"The console of {self._at} did not show {self._wish.expect!r} within {self._wish.timeout:.0f} s; "
-            f"{self._output.received} bytes came, the last line was: {_last_line(self._output.tail)}",
+            f"The console of {self._at} did not show {self._wish.expect!r} within {self._wish.timeout:g} s; "
+            f"{self._output.received} bytes came, the last line was: {_last_line(self._output.tail)}.{trouble}",
             details={
                 "output": self._output.tail,
                 "received": self._output.received,
