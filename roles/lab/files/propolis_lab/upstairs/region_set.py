@@ -28,6 +28,8 @@ from .settings import Settings
 from .status import Mode, Phase, RegionSetStatus, UpstairsState
 from .target import Log, Target
 
+_IN_USE = (Phase.ACTIVE, Phase.LIVE_REPAIR, Phase.LIVE_REPAIR_READY)
+
 
 class RegionSet:
     """Three regions that hold the same blocks, and the session that uses them."""
@@ -210,17 +212,19 @@ class RegionSet:
             target.drop(f"{type(message).__name__} was not asked for")
 
     def on_lost(self, target: Target, reason: str) -> None:
-        phase, target.phase = target.phase, Phase.NEGOTIATING
+        phase, pipeline = target.phase, self._pipeline
         if self._recovery.reconciliation is not None:
             self._recovery.abort_reconciliation(f"replica {target.index} was lost: {reason}")
-        elif self.state is UpstairsState.DEACTIVATING and phase is Phase.ACTIVE and self._pipeline is not None:
-            self._pipeline.skip(target)
-        elif self.state is UpstairsState.ACTIVE and self._pipeline is not None:
-            if phase is Phase.ACTIVE and self._pipeline.can_replay(target):
-                target.mode = Mode.OFFLINE
-                self._pipeline.wait_for(target)
-            elif phase in (Phase.ACTIVE, Phase.LIVE_REPAIR, Phase.LIVE_REPAIR_READY):
-                self._fault(target, f"lost while {phase}: {reason}")
+        elif pipeline is None or phase not in _IN_USE:
+            target.phase = Phase.NEGOTIATING
+        elif self.state is UpstairsState.DEACTIVATING:
+            target.phase = Phase.NEGOTIATING
+            pipeline.skip(target)
+        elif phase is Phase.ACTIVE and pipeline.can_replay(target):
+            target.phase, target.mode = Phase.NEGOTIATING, Mode.OFFLINE
+            pipeline.wait_for(target)
+        else:
+            self._fault(target, f"lost while {phase}: {reason}")
         self._changed.set()
 
     # Activation
@@ -260,8 +264,8 @@ class RegionSet:
 
     def _fault(self, target: Target, reason: str) -> None:
         """A downstairs missed something for good: close its connection; it comes back through a live repair."""
-        gone = target.phase not in (Phase.ACTIVE, Phase.LIVE_REPAIR, Phase.LIVE_REPAIR_READY)
-        if self._pipeline is None or (gone and target.mode in (Mode.FAULTED, Mode.REPLACED)):
+        known = target.phase not in _IN_USE and target.mode in (Mode.FAULTED, Mode.REPLACED)
+        if self._pipeline is None or known:
             return
         self._note(f"client {target.index} is faulted: {reason}", 40)
         if self.settings.of_2023:

@@ -70,6 +70,7 @@ class LiveRepair:
         self._log = log
         self._extents: dict[int, _ExtentJobs] = {}
         self._first_job = 0
+        self._number(0)  # at once: from now on the repaired targets see the guest's flushes, which need the limit
 
     # The window through which the guest's jobs see the repair
 

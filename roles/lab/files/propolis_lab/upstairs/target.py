@@ -7,6 +7,8 @@ Order of the negotiation, times and what ends a connection were seen on the real
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
@@ -158,7 +160,7 @@ class Target:
         try:
             stream = await FrameStream.connect(str(address.ip), address.port, within, self._faults)
         except OSError as error:
-            self._note(40, f"ds_connection connect to {address} failure: {error.strerror or 'timed out'}")
+            self._note(40, f"ds_connection connect to {address} failure: {_shown(error)}")
             return "no connection"
         self._stream = stream
         ticks = asyncio.get_running_loop().create_task(self._tick(stream))
@@ -276,6 +278,13 @@ class Target:
 
     def _note(self, level: int, text: str) -> None:
         self._log(text, {"level": level, "client": str(self.index)})
+
+
+def _shown(error: OSError) -> str:
+    """An error of a connection attempt, the usual one as the real program prints it."""
+    if isinstance(error, ConnectionRefusedError):
+        return f'Os {{ code: {errno.ECONNREFUSED}, kind: ConnectionRefused, message: "Connection refused" }}'
+    return os.strerror(error.errno) if error.errno else str(error) or "timed out"
 
 
 _SPECIAL = (YouAreNoLongerActive, UuidMismatch, Imok)
