@@ -22,7 +22,7 @@ from downstairs_harness import (
     make_region,
     with_session,
 )
-from propolis_lab.downstairs import connection
+from propolis_lab.downstairs import connection, trouble
 from propolis_lab.protocol.codec import encode
 from propolis_lab.protocol.errors import CrucibleError, ErrorKind
 from propolis_lab.protocol.messages import (
@@ -142,6 +142,18 @@ def test_requested_errors_are_reported_and_the_job_succeeds_in_the_end(tmp_path:
         assert reports > 5
 
     with_session(make_region(tmp_path / "r"), use, read_errors=True)
+
+
+def test_a_lossy_downstairs_does_every_job_some_of_them_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trouble, "_LONGEST_PAUSE", 0.05)
+
+    async def use(client: Client, _: Running) -> None:
+        client.send(*(Barrier(*IDS, job, ()) for job in range(100)))
+        found = [await client.next() for _ in range(100)]
+        assert found != sorted(found, key=lambda ack: ack.job_id)
+        assert sorted(ack.job_id for ack in found) == list(range(100))
+
+    with_session(make_region(tmp_path / "r"), use, lossy=True)
 
 
 def test_slow_jobs_wait_beside_each_other_and_pings_are_answered_meanwhile(tmp_path: Path) -> None:

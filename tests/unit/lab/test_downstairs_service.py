@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,14 @@ from propolis_lab.downstairs.options import Mode
 from propolis_lab.protocol.basics import EMPTY, BlockContext, EncryptedContext, SocketAddress, UnencryptedContext
 from propolis_lab.protocol.errors import ErrorKind
 from propolis_lab.protocol.messages import (
+    ErrorReport,
     ExtentClose,
     ExtentError,
     ExtentFlush,
     ExtentLiveClose,
+    ExtentLiveCloseAck,
     ExtentLiveNoOp,
+    ExtentLiveRepair,
     ExtentReopen,
     ExtentRepair,
     Flush,
@@ -46,6 +50,7 @@ from propolis_lab.protocol.messages import (
     WriteAck,
     WriteUnwritten,
     WriteUnwrittenAck,
+    YouAreNoLongerActive,
 )
 from propolis_lab.region import Region, context_of
 from xxhash import xxh64_intdigest
@@ -216,6 +221,39 @@ def test_a_failed_copy_is_an_extent_error_and_the_connection_stays(tmp_path: Pat
         assert await client.ask(ExtentReopen(3, 2)) == RepairAckId(3)
 
     with_session(make_region(tmp_path / "r"), use)
+
+
+def test_a_failed_live_repair_is_one_error_report_and_the_end_of_the_connection(tmp_path: Path) -> None:
+    nobody = SocketAddress(ip_address("127.0.0.1"), 9)
+
+    async def use(client: Client, running: Running) -> None:
+        client.send(_live(1, 0), ExtentLiveRepair(*IDS, 2, (1,), 0, 0, nobody), ExtentLiveNoOp(*IDS, 3, (2,)))
+        assert isinstance(await client.next(), ExtentLiveCloseAck)
+        report = await client.next()
+        assert isinstance(report, ErrorReport)
+        assert (report.job_id, report.error.kind) == (2, ErrorKind.REPAIR_REQUEST_ERROR)
+        assert await client.next() is None
+        await running.said("removed, 2 jobs left")
+
+    with_session(make_region(tmp_path / "r"), use)
+
+
+def test_a_takeover_in_the_middle_of_a_copy_stops_it_and_opens_the_old_extent(tmp_path: Path) -> None:
+    path = make_region(tmp_path / "r")
+
+    async def use(client: Client, running: Running) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            source = SocketAddress(ip_address("127.0.0.1"), silent.getsockname()[1])
+            client.send(ExtentClose(0, 1), ExtentRepair(1, 1, 0, source, (1,)))
+            assert await client.next() == RepairAckId(0)
+            assert await client.ask(Ruok()) == Imok()
+            async with await active(running.port, generation=2) as newer:
+                assert isinstance(await client.next(), YouAreNoLongerActive)
+                assert await client.next() is None
+                assert await newer.ask(_write(1, 16, _block(4))) == WriteAck(*IDS, 1, None)
+
+    with_session(path, use)
+    assert Region.open(path).read(16, 1)[1] == _block(4)
 
 
 def test_a_new_session_finds_all_extents_open_that_the_last_one_left_closed(tmp_path: Path) -> None:

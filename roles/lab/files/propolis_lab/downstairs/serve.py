@@ -159,10 +159,16 @@ async def _accept(listener: socket.socket, service: Service) -> None:
             task = loop.create_task(member.run())
             served.add(task)
             task.add_done_callback(served.discard)
+            task.add_done_callback(lambda done: _note_failure(done, service.log))
     finally:
         for task in served:
             task.cancel()
         await asyncio.gather(*served, return_exceptions=True)
+
+
+def _note_failure(task: asyncio.Task[None], log: Logger) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error(f"The stand-in itself failed, and closed one connection: {error!r}")
 
 
 def _text(host: str, port: int) -> str:
