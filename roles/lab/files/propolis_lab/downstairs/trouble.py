@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Trouble that was asked for: the test options of the real program (``--lossy``, ``--read-errors`` …) and slow jobs.
 
-The real options strike with a probability of one in four; a job that fails is tried again until it succeeds, and every
-failure is reported to the upstairs (read in the real program's source).
+A job that fails is tried again until it succeeds, and every failure is reported to the upstairs, as the real program
+does (read in its source). How often trouble strikes, one time in four, and for how long is our choice.
 """
 
 from __future__ import annotations
