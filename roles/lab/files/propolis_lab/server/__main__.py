@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from propolis_lab.server.commandline import Arguments, ExitWith, parse
@@ -45,7 +46,7 @@ async def _serve(environment: Environment, factory: ProtocolFactory) -> None:
     except BindError:
         text = f"Failed to start server: failed to bind to {environment.address}"
         raise ExitWith(1, err=f"Error: {text}\n") from None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, environment.faults.reload)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, partial(environment.faults.reload, force=True))
     await listener.open(bound)
     environment.log.info("listening", local_addr=environment.address)
     environment.history.record("started")

@@ -180,6 +180,11 @@ class Faults:
             self._file = Path(source)
             self.reload(force=True)
 
+    @property
+    def may_change(self) -> bool:
+        """Whether there is a file to follow."""
+        return self._file is not None
+
     def reload(self, *, force: bool = False) -> None:
         """Read the file again if it changed; a broken file keeps the settings that were in force."""
         if self._file is None:

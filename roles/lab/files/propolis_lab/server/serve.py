@@ -65,9 +65,11 @@ class Listener:
         faults = self._environment.faults
         try:
             while True:
-                await asyncio.sleep(_FAULTS_POLL_SECONDS)
                 faults.reload()
                 await self._follow(refuse=faults.settings.refuse_connections)
+                if not faults.may_change:
+                    await asyncio.get_running_loop().create_future()
+                await asyncio.sleep(_FAULTS_POLL_SECONDS)
         finally:
             self.close()
 

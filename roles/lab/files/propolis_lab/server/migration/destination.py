@@ -23,6 +23,8 @@ from propolis_lab.server.request_types import MigrationTarget, Replacement
 from propolis_lab.server.slot import SlotState, Vm
 
 _OLDEST_API = "1.0.0"
+# The PUT is answered before memory moves: a fault that ends the process in phase RamPush must not swallow the answer.
+_ANSWER_SECONDS = 0.005
 
 
 class IncompatibleError(Exception):
@@ -117,6 +119,7 @@ class Arrival:
             return False
         await driver.slot.change(SlotState.ACTIVE)
         answer.set_result(None)
+        await asyncio.sleep(_ANSWER_SECONDS)
         try:
             await self._phases(channel)
         except (ChannelError, InjectedError) as error:
