@@ -3,49 +3,45 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import testinfra
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+from ansible.vars.manager import VariableManager
 from testinfra.host import Host
 
 INVENTORY = os.environ["MOLECULE_INVENTORY"]
 
 
 class Inventory:
-    """What ansible-inventory says, variables resolved by Ansible itself."""
+    """Hosts, groups and variables, the latter resolved by Ansible itself."""
 
     def __init__(self) -> None:
-        listed = subprocess.run(
-            ["ansible-inventory", "-i", INVENTORY, "--list"], capture_output=True, text=True, check=True
-        )
-        self._all: dict[str, Any] = json.loads(listed.stdout)
-        self._resolved: dict[str, Any] = {}
+        init_plugin_loader()
+        self._loader = DataLoader()
+        self._inventory = InventoryManager(self._loader, sources=[INVENTORY])
+        self._variables = VariableManager(self._loader, self._inventory)
 
     def group(self, name: str) -> list[str]:
-        return sorted(self._all[name]["hosts"])
+        return sorted(host.name for host in self._inventory.get_hosts(name))
+
+    def has(self, host: str, name: str) -> bool:
+        return name in self._of(host)
 
     def variable(self, host: str, name: str) -> Any:
         """One variable of a host, as a task would see it."""
-        key = f"{host}/{name}"
-        if key not in self._resolved:
-            command = ["ansible", "-i", INVENTORY, host, "-m", "ansible.builtin.debug", "-a", f"var={name}"]
-            environment = os.environ | {
-                "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
-                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-            }
-            environment |= {
-                "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-                "ANSIBLE_FORCE_COLOR": "0",
-                "ANSIBLE_NOCOLOR": "1",
-            }
-            shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-            self._resolved[key] = json.loads(shown[shown.index("{") :])[name]
-        return self._resolved[key]
+        variables = self._of(host)
+        return Templar(self._loader, variables).template(variables[name])
+
+    def _of(self, host: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._variables.get_vars(host=self._inventory.get_host(host))
+        return found
 
     @property
     def volumes(self) -> Mapping[str, Any]:
@@ -61,8 +57,7 @@ class Inventory:
     def moves(self) -> Mapping[str, str]:
         """Instance → destination."""
         host = self.group("propolis_servers")[0]
-        found = self._all["_meta"]["hostvars"][host]
-        if "migration_moves" in found:
+        if self.has(host, "migration_moves"):
             moves: Mapping[str, str] = self.variable(host, "migration_moves")
             return moves
         return {self.variable(host, "migration_instance"): self.variable(host, "migration_destination")}
