@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """All that differs on purpose between the recorded programs and the stand-ins, each with its reason.
 
-A test fails when an entry of DIFFERENCES no longer differs, and when an entry of any list is not used.
+A test fails when an entry of DIFFERENCES no longer differs, and when an entry of any list names nothing recorded.
 """
 
 from __future__ import annotations
@@ -67,15 +67,14 @@ RACES = (
         {"status": ("200 OK",), "headers": ("content-length: ",), "body": ('"state":"initializing"',)},
         "the disk is asked for in the moment after Run and Stop, before or after the machine is gone",
     ),
-    Race(
-        "c2-migration-generation",
-        1087,
-        {"messages": ("connected, version 13",)},
-        "a session that comes before its predecessor is gone is refused and tries again ten seconds later",
-    ),
 )
 
 OMISSIONS = (
+    Omission(
+        "c2-migration-generation",
+        (1087,),
+        "the log spans four migrations, which are replayed each with its own downstairs",
+    ),
     Omission(
         "b2-ensure-failures",
         (1422, 1434, 1435, 1445, 1457, 1467, 1479, 1491, 1502, 1514, 1524),

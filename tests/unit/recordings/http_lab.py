@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -14,10 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recordings.http_masks import REPAIR_DISTANCE, Places
+from recordings.http_masks import Places
+from recordings.http_ports import ADDRESS, Ports
 from shared import ROOT
 
-ADDRESS = "127.0.0.1"
 BLOCK_SIZE, BLOCKS_PER_EXTENT, EXTENT_COUNT = 512, 100, 20
 """The geometry of the recorded regions."""
 
@@ -33,36 +32,6 @@ def environment() -> dict[str, str]:
     """The environment of the stand-ins: the lab on the import path, no colours, no debug settings of a developer."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
     return {**kept, "PYTHONPATH": str(ROOT / "roles" / "lab" / "files"), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def free_port(digits: int, *, with_repair: bool, taken: set[int]) -> int:
-    """A port of 4 or 5 digits, below those that the kernel gives to clients; with_repair: + 4000 is free too."""
-    low, high = (1100, 9999 - REPAIR_DISTANCE) if digits == 4 else (10000, 32000)
-    for _ in range(2000):
-        port = random.randint(low, high)
-        wanted = [port, port + REPAIR_DISTANCE] if with_repair else [port]
-        if not taken.intersection(wanted) and all(_is_free(p) for p in wanted):
-            taken.update(wanted)
-            return port
-    raise LabError(f"no free port with {digits} digits on {ADDRESS}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((ADDRESS, port))
-        except OSError:
-            return False
-    return True
-
-
-def choose_ports(recorded_servers: set[int], recorded_downstairs: set[int]) -> dict[int, int]:
-    """For every recorded port one that is free here, with the same number of digits."""
-    taken: set[int] = set()
-    chosen = {port: free_port(len(str(port)), with_repair=False, taken=taken) for port in sorted(recorded_servers)}
-    for port in sorted(recorded_downstairs):
-        chosen[port] = free_port(len(str(port)), with_repair=True, taken=taken)
-    return chosen
 
 
 @dataclass
@@ -96,12 +65,16 @@ class Lab:
     options are the lab's own, before the command: the age, for example."""
 
     folder: Path
-    places: Places
+    ports: Ports
     regions: dict[int, str]
     downstairs_options: tuple[str, ...] = ()
     server_options: tuple[str, ...] = ()
     processes: dict[str, Process] = field(default_factory=dict)
     finished: list[Process] = field(default_factory=list)
+
+    @property
+    def places(self) -> Places:
+        return Places(self.ports.table, self.folder)
 
     def up_downstairs(self, recorded_ports: tuple[int, ...]) -> None:
         """Make the regions that are not there yet, in parallel, then start what does not run."""
@@ -158,6 +131,7 @@ class Lab:
     def close(self) -> None:
         for name in list(self.processes):
             self.down(name)
+        self.ports.release()
 
     def output_of(self, name: str) -> str:
         """Everything that the processes of this name wrote, one after the other."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recordings.http_events import Answer, Request
-from recordings.http_lab import ADDRESS, wait_until
+from recordings.http_lab import wait_until
 from recordings.http_masks import UUID
+from recordings.http_ports import ADDRESS
 from recordings.http_wire import send
 
 API_VERSION = "5.0.0"

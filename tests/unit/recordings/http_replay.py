@@ -38,11 +38,11 @@ from recordings.http_events import (
     WebsocketEnd,
 )
 from recordings.http_following import Following, compare_order
-from recordings.http_lab import ADDRESS, Lab, choose_ports, wait_until
+from recordings.http_lab import Lab, wait_until
 from recordings.http_logs import compare_logs
-from recordings.http_masks import Places
 from recordings.http_observing import Watcher, console, instance_state, publications
 from recordings.http_pacing import PATIENCE, Pacing, run_of_states, shows_output
+from recordings.http_ports import ADDRESS, Ports
 from recordings.http_wire import send
 from recordings.openapi import VERSIONS, ContractError, document, find_operation, validate_answer
 
@@ -76,14 +76,25 @@ class Instructions:
     bootroms: Mapping[str, str] = field(default_factory=dict)
 
 
+def pieces(events: Sequence[Event]) -> list[list[Event]]:
+    """The parts of a recording between which all servers were started anew; each can be replayed by itself."""
+    found: list[list[Event]] = [[]]
+    for event in events:
+        found[-1].append(event)
+        if isinstance(event, Down):
+            found.append([])
+    return [piece for piece in found if any(isinstance(event, Exchange | Opening) for event in piece)]
+
+
 def prepare(events: Sequence[Event], folder: Path) -> Lab:
     """A lab for this recording: ports chosen, nothing running yet."""
+    folder.mkdir(exist_ok=True)
     servers = {port for event in events if isinstance(event, Up) for port in event.servers}
     downstairs = {port for event in events if isinstance(event, Up) for port in event.downstairs}
     mentioned = {port for event in events if isinstance(event, Exchange) for port in _targets(event.request.body)}
-    places = Places(choose_ports(servers, downstairs | (mentioned - servers)), folder)
+    ports = Ports.choose(servers, downstairs | (mentioned - servers))
     (folder / "bootrom.bin").write_bytes(b"\0" * 4096)
-    return Lab(folder, places, recorded_regions(events, downstairs))
+    return Lab(folder, ports, recorded_regions(events, downstairs))
 
 
 def recorded_regions(events: Sequence[Event], downstairs: set[int]) -> dict[int, str]:
@@ -115,6 +126,8 @@ class Replay:
         self.consoles = Consoles(lab.places, self.report)
         self.following: Following | None = None
         self.published_before: dict[int, int] = {}
+        self.uses_disks = any(isinstance(event, Exchange) and _starts(event) for event in self.events)
+        """Whether a machine of this recording ever runs."""
         self.used_ports = {event.request.port for event in self.events if isinstance(event, Exchange | Opening)}
 
     def report(self, line: int, label: str, aspect: str, recorded: str, ours: str) -> None:
@@ -152,7 +165,8 @@ class Replay:
     @_replay.register
     def _(self, event: Up, position: int) -> None:
         self.pacing.names = dict(zip(event.servers, SERVERS, strict=True))
-        self.lab.up_downstairs(event.downstairs)
+        if self.uses_disks:
+            self.lab.up_downstairs(event.downstairs)
         remark = next((e.text for e in reversed(self.events[:position]) if isinstance(e, Note)), "")
         paths = [path for words, path in self.instructions.bootroms.items() if words in remark]
         bootrom = paths[0] if paths else self.lab.places.here("STATE/bootrom.bin")
@@ -337,6 +351,11 @@ class Replay:
             orders[port] = everything[max(0, self.published_before[port] - 1) :]
         following.check(orders, self.report)
         self.counts.looks += following.looks
+
+
+def _starts(event: Exchange) -> bool:
+    accepted = isinstance(event.answer, Answer) and event.answer.status < 300
+    return accepted and event.request.body == '"Run"'
 
 
 def _gives_history(event: Exchange) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from recordings.http_compare import Slice, compare_answers, explains, history_problem, without_repeats
-from recordings.http_events import Answer, Cut, NoAnswer
+from recordings.http_events import Answer, Cut, Headers, NoAnswer
 from recordings.http_masks import Places, mask_body, mask_cpuid, mask_header
 
 ID, OTHER = "420d13d9-3ef8-4a98-af54-35e4a978581c", "f7a0f0bf-58f7-4928-bbdf-531c71962b5b"
@@ -53,8 +53,8 @@ def test_cpuid_values_are_hidden_also_when_the_text_ends_within_them() -> None:
     assert mask_cpuid('{"cpuid":null}') == '{"cpuid":null}'
 
 
-def answer(body: str, status: int = 200, reason: str = "OK", **headers: str) -> Answer:
-    return Answer(status, reason, tuple(headers.items()), body)
+def answer(body: str, status: int = 200, reason: str = "OK", headers: Headers = ()) -> Answer:
+    return Answer(status, reason, headers, body)
 
 
 def test_equal_answers_have_no_difference() -> None:
@@ -72,15 +72,15 @@ def test_equal_answers_have_no_difference() -> None:
         (answer("{}"), answer("{}", 200, "Fine"), {"status"}),
         (answer("{}"), answer("{ }"), {"body"}),
         (answer('{"a":1,"b":2}'), answer('{"b":2,"a":1}'), {"body"}),
-        (answer("{}", a="1"), answer("{}"), {"headers"}),
-        (answer("{}", a="1"), answer("{}", a="2"), {"headers"}),
+        (answer("{}", headers=(("a", "1"),)), answer("{}"), {"headers"}),
+        (answer("{}", headers=(("a", "1"),)), answer("{}", headers=(("a", "2"),)), {"headers"}),
         (answer("{}"), NoAnswer("TimeoutError: timed out"), {"answer"}),
         (NoAnswer("ConnectionRefusedError: x"), NoAnswer("TimeoutError: x"), {"answer"}),
         (Answer(200, "OK", (), '{"ab', Cut(9)), answer('{"ab":123}'), {"length"}),
         (Answer(200, "OK", (), '{"ab', Cut(10)), answer('{"ac":123}'), {"body"}),
         (
             answer("{}"),
-            answer(f'{{"request_id":"{ID}"}}', **{"x-request-id": OTHER}),
+            answer(f'{{"request_id":"{ID}"}}', headers=(("x-request-id", OTHER),)),
             {"body", "headers", "request id"},
         ),
     ],
@@ -91,9 +91,11 @@ def test_each_difference_is_named(theirs: Answer | NoAnswer, ours: Answer | NoAn
 
 def test_a_cut_answer_is_compared_as_far_as_it_goes() -> None:
     theirs = Answer(200, "OK", (("content-length", "40"),), '{"a":1,"cpuid":{"entr', Cut(40))
-    ours = answer('{"a":1,"cpuid":{"entries":[]},"b":3}', **{"content-length": "36"})
+    ours = answer('{"a":1,"cpuid":{"entries":[]},"b":3}', headers=(("content-length", "36"),))
     assert compare_answers(theirs, ours, PLACES) == {}
-    assert set(compare_answers(theirs, answer('{"a":2,"cpuid":{}}', **{"content-length": "18"}), PLACES)) == {"body"}
+    assert set(compare_answers(theirs, answer('{"a":2,"cpuid":{}}', headers=(("content-length", "18"),)), PLACES)) == {
+        "body"
+    }
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from recordings.http_differences import START_OMISSIONS
 from recordings.http_events import Command
-from recordings.http_lab import START_TIMEOUT, choose_ports, environment, wait_until
+from recordings.http_lab import START_TIMEOUT, environment, wait_until
 from recordings.http_masks import Places
 from recordings.http_observing import log_records
+from recordings.http_ports import Ports
 from recordings.http_transcript import read
 from shared import needs_shared, recordings
 
@@ -99,12 +100,15 @@ TRIED = [command for command in commands() if command.title not in START_OMISSIO
 def test_the_server_starts_or_refuses_as_recorded(command: Command, tmp_path: Path) -> None:
     if "[::1]" in command.command and not has_ipv6():
         pytest.skip("SKIPPED LOUDLY: this machine has no IPv6 loopback address")
-    places = Places(choose_ports({RECORDED_PORT}, set()), tmp_path)
+    ports = Ports.choose({RECORDED_PORT}, set())
+    places = Places(ports.table, tmp_path)
     with socket.socket() as holder:
         if command.title == "port in use":
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             holder.bind(("127.0.0.1", places.ports[RECORDED_PORT]))
             holder.listen()
         result = start(command, places, tmp_path)
+    ports.release()
     runs = RUNS.match(command.exit_text)
     assert result.status == int(runs[1] if runs else command.exit_text), result
     if command.title in HELP:

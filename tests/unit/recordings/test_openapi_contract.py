@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 from recordings.http_events import Answer, Request
-from recordings.http_lab import ADDRESS, Lab, choose_ports, running, wait_until
+from recordings.http_lab import Lab, running, wait_until
 from recordings.http_masks import Places
+from recordings.http_ports import ADDRESS, Ports
 from recordings.http_wire import open_websocket, send
 from recordings.openapi import VERSIONS, Document, document, find_operation, validate_answer, validate_request
 from shared import needs_shared
@@ -114,13 +115,13 @@ def volume(places: Places, identity: str, generation: int) -> Json:
 @contextmanager
 def servers(folder: Path, version: str, count: int = 2) -> Iterator[tuple[Lab, list[Client]]]:
     """Some servers of the age and three downstairs of the same."""
-    ports = list(range(ALPHA, ALPHA + count))
-    places = Places(choose_ports(set(ports), set(DOWNSTAIRS)), folder)
+    recorded = list(range(ALPHA, ALPHA + count))
+    ports = Ports.choose(set(recorded), set(DOWNSTAIRS))
     regions = {port: str(uuid.uuid4()) for port in DOWNSTAIRS}
     seed = version == SEED
     lab = Lab(
         folder,
-        places,
+        ports,
         regions,
         ("--age", "2023") if seed else (),
         ("--age", SEED) if seed else ("--latest-api", version),
@@ -132,9 +133,9 @@ def servers(folder: Path, version: str, count: int = 2) -> Iterator[tuple[Lab, l
     headers = () if seed else (("api-version", version),)
     with running(lab):
         lab.up_downstairs(DOWNSTAIRS)
-        for port in ports:
+        for port in recorded:
             lab.up_server(f"srv{port}", port, str(first))
-        yield lab, [Client(document(version), places.ports[port], headers) for port in ports]
+        yield lab, [Client(document(version), ports.table[port], headers) for port in recorded]
 
 
 def look(client: Client) -> None:

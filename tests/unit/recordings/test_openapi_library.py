@@ -163,7 +163,8 @@ def test_every_schema_of_every_document_is_usable_and_refuses_something(version:
     found = document(version)
     for name in found.schema_names:
         refused = 0
-        for value in (None, [], {"certainly": "not there"}, "certainly not there", -1, True):
+        values: tuple[object, ...] = (None, [], {"certainly": "not there"}, "certainly not there", -1, True)
+        for value in values:
             try:
                 validate(found, name, value)
             except ContractError:
