@@ -75,9 +75,9 @@ class Ledger:
             return Snapshot(False, ())
         except OSError as error:
             raise self._trouble("read", error) from error
-        whole, _newline, torn = content.rpartition(b"\n")
+        whole, newline, torn = content.rpartition(b"\n")
         found = _TORN_NUMBER.search(torn)
-        lines = whole.split(b"\n") if whole else []
+        lines = whole.split(b"\n") if newline else []
         if lines:
             self._check_header(lines[0])
         entries = tuple(self._entry(number, line) for number, line in enumerate(lines[1:], start=2))

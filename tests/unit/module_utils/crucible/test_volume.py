@@ -125,7 +125,7 @@ def test_what_is_no_mapping_is_no_volume():
 
 @pytest.mark.parametrize("generation", [0, -1, "0", "-1", "x", 1.5, None, True, 2**63, "9" * 30, "١"])
 def test_a_generation_that_nobody_may_use_is_refused(generation):
-    with pytest.raises(InvalidValueError, match="generation: found .* expected a whole number from 1") as caught:
+    with pytest.raises(InvalidValueError, match=r"generation: found .* expected a whole number from 1") as caught:
         request(generation)
     assert caught.value.code == "invalid_generation"
 
