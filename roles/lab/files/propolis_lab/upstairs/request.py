@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any, TypeAlias
@@ -191,7 +192,7 @@ def _flush_timeout(value: Any, version: int) -> float | None:
         raise RequestError(f"flush_timeout: invalid type: {describe(value)}, expected u32")
     if not (whole or isinstance(value, float)):
         raise RequestError(f"flush_timeout: invalid type: {describe(value)}, expected f32")
-    if value < 0:
+    if value < 0 or not math.isfinite(value):
         raise RequestError(f"flush_timeout: invalid value: {describe(value)}, expected seconds, 0 or more")
     return float(value)
 
