@@ -183,3 +183,17 @@ async def test_an_nmi_is_told_to_the_guest(tmp_path: Path) -> None:
         reply = await one.call("POST", "/instance/nmi")
         assert (reply.status, reply.body) == (200, None)
         await one.console_until("NMI received")
+
+
+@in_a_loop
+async def test_the_console_of_an_instance_that_fails_ends_too(tmp_path: Path) -> None:
+    storage = Storage(stored_generation=5)
+    storage.reachable.clear()
+    async with server(tmp_path, storage) as one:
+        await one.ensure()
+        await one.put_state("Run")
+        await one.until("Starting")
+        socket = await one.websocket("/instance/serial")
+        storage.reachable.set()
+        await one.until("Failed")
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE

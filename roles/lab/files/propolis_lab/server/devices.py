@@ -34,6 +34,10 @@ class Device:
     def generation(self) -> int:
         return self.backend.generation
 
+    @property
+    def hung(self) -> bool:
+        return self._hung is not None
+
     def hang(self) -> None:
         """The controller's queues are lost: commands get no answer from now on."""
         self._hung = asyncio.Event()

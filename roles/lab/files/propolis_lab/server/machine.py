@@ -13,7 +13,7 @@ from uuid import UUID
 from propolis_lab.guest.heartbeat import Heartbeat
 from propolis_lab.guest.scripted import GuestState, Hooks, ScriptedGuest
 from propolis_lab.server.console import Console, Stopped
-from propolis_lab.server.devices import make_devices
+from propolis_lab.server.devices import Device, make_devices
 from propolis_lab.server.disks import (
     Backend,
     BlobBackend,
@@ -213,14 +213,15 @@ class Machine:
                     error="the submission queue specified (1) is invalid",
                     component=f"nvme-{device.name}",
                 )
-                task = asyncio.get_running_loop().create_task(self._nvme_timeout(device.name, patience, device.reset))
+                task = asyncio.get_running_loop().create_task(self._nvme_timeout(device, patience))
                 self._timers.add(task)
                 task.add_done_callback(self._timers.discard)
 
-    async def _nvme_timeout(self, name: str, patience: float, reset: Callable[[], None]) -> None:
+    async def _nvme_timeout(self, device: Device, patience: float) -> None:
         await asyncio.sleep(patience)
-        self.console.write(f"{name}: I/O timeout, controller reset\r\n".encode())
-        reset()
+        if device.hung:
+            self.console.write(f"{device.name}: I/O timeout, controller reset\r\n".encode())
+            device.reset()
 
     # -- end ---------------------------------------------------------------------------------------------------------
 
@@ -230,6 +231,8 @@ class Machine:
             task.cancel()
         if self._guest is not None:
             await self._guest.stop()
+        if self.console.ended is None:
+            self.console.end(Stopped())
         for name, backend in self.backends.items():
             backend.stop()
             self._note_disk(name, backend, "released")
