@@ -180,9 +180,8 @@ class Parser:
                 needed += option.requires
         missing = [command.option(name).shown for name in dict.fromkeys(needed) if name not in given]
         if missing:
-            used = [*needed[: _required_count(command)], *given, *needed]
             lines = "".join(f"\n  {shown}" for shown in missing)
-            raise self._complaint(self._words.missing + lines, used_usage(command, used))
+            raise self._complaint(self._words.missing + lines, used_usage(command, [*given, *needed]))
 
     def _complaint(self, message: str, usage: str | None = None, cause: str | None = None) -> Failure:
         middle = "" if usage is None else f"Usage: {usage}\n\n"
@@ -201,10 +200,6 @@ def used_usage(command: Command, names: Sequence[str]) -> str:
     required = [option.name for option in command.options if option.required]
     chosen = dict.fromkeys([*required, *names])
     return " ".join([PROGRAM, command.name, *(command.option(name).shown for name in chosen)])
-
-
-def _required_count(command: Command) -> int:
-    return sum(option.required for option in command.options)
 
 
 def _split(command: Command, token: str) -> tuple[Option | None, str | None]:
