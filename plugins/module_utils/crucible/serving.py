@@ -119,11 +119,11 @@ class Keeper:
         return region
 
     def _check_same(self, status: Status) -> None:
-        if status.argv[1:] == self.wanted.argv[1:]:
+        if status.argv == self.wanted.argv:
             return
         raise DownstairsError(
-            f"{self.wanted.name}: runs as process {status.pid} with '{' '.join(status.argv[1:])}', asked for is "
-            f"'{' '.join(self.wanted.argv[1:])}'; use state=restarted to change it.",
+            f"{self.wanted.name}: runs as process {status.pid} with '{' '.join(status.argv)}', asked for is "
+            f"'{' '.join(self.wanted.argv)}'; use state=restarted to change it.",
             code="runs_otherwise",
             details={"found": list(status.argv), "expected": list(self.wanted.argv)},
         )

@@ -154,5 +154,5 @@ class Histories(RuleBasedStateMachine):
         assert self.handed_out == sorted(self.handed_out)
 
 
-Histories.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+Histories.TestCase.settings = settings(stateful_step_count=25, deadline=None)
 TestNoHistoryHandsOutANumberTwiceNorOneBelowAFloor = Histories.TestCase

@@ -295,3 +295,73 @@ def test_a_process_name_with_parentheses_does_not_confuse_linux(tmp_path: Path):
     assert identity.start_time(7, tmp_path) is None
     assert identity.start_time(8, tmp_path) is None
     assert identity.command_line(8, tmp_path) == ""
+
+
+def test_a_state_file_that_cannot_be_written_ends_what_was_started(supervisor, monkeypatch):
+    from ansible_collections.apiary.propolis.plugins.module_utils.supervisors import process
+
+    started = []
+    real = process._spawn
+
+    def spawn(*arguments):
+        started.append(real(*arguments))
+        return started[0]
+
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(process, "_spawn", spawn)
+    monkeypatch.setattr(process, "write_atomically", full)
+    with pytest.raises(SupervisorError, match=r"cannot be written \(No space left on device\), so it was ended again"):
+        supervisor.start(Service("ds0", SLEEPER), timeout=1)
+    assert started[0].poll() is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("ds0.log", "its log .* cannot be opened"), ("ds0.lock", "cannot be opened")]
+)
+def test_a_file_that_is_a_directory_is_named(supervisor, name, sentence):
+    (supervisor.run_dir / name).mkdir(parents=True)
+    supervisor.run_dir.chmod(0o700)
+    with pytest.raises(SupervisorError, match=sentence):
+        supervisor.start(Service("ds0", SLEEPER), timeout=1)
+
+
+def test_a_state_file_that_is_a_directory_is_named(supervisor):
+    (supervisor.run_dir / "ds0.json").mkdir(parents=True)
+    with pytest.raises(SupervisorError, match=r"ds0\.json cannot be read: Is a directory"):
+        supervisor.status("ds0")
+    (supervisor.run_dir / "ds0.json").rmdir()
+
+
+def test_a_process_that_survives_everything_is_told(supervisor, monkeypatch):
+    from ansible_collections.apiary.propolis.plugins.module_utils.supervisors import process
+
+    status = supervisor.start(Service("ds0", SLEEPER), timeout=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "killpg", lambda *_: None)
+        patch.setattr(process, "_AFTER_SIGKILL", 0.05)
+        with pytest.raises(NotStoppableError, match=f"process {status.pid} is still there 0.05 s after SIGKILL"):
+            supervisor.stop("ds0", timeout=0.05)
+    assert supervisor.status("ds0").running
+
+
+def test_a_process_that_ends_by_itself_while_it_is_stopped_is_no_trouble(supervisor, monkeypatch):
+    status = supervisor.start(Service("ds0", SLEEPER), timeout=1)
+    real = os.killpg
+
+    def late(pid, number):
+        real(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "killpg", late)
+    assert supervisor.stop("ds0", timeout=1) is True
+    assert identity.start_time(status.pid) is None
+
+
+def test_an_end_is_waited_for_without_process_handles_too(supervisor, monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open")
+    status = supervisor.start(Service("ds0", SLEEPER), timeout=1)
+    assert supervisor.stop("ds0", timeout=5) is True
+    assert identity.start_time(status.pid) is None
