@@ -80,6 +80,11 @@ class RegionSet:
         """How many jobs are not yet retired."""
         return 0 if self._pipeline is None else len(self._pipeline.jobs)
 
+    @property
+    def jobs_done(self) -> bool:
+        """Whether every job was answered by everybody who has it."""
+        return self._pipeline is None or not self._pipeline.jobs.any_open
+
     # What the owner asks for
 
     async def activate(self, generation: int | None) -> None:
@@ -203,6 +208,10 @@ class RegionSet:
 
     def on_message(self, target: Target, message: Message) -> None:
         if isinstance(message, JobMessage) and self._pipeline is not None:
+            if (message.upstairs_id, message.session_id) != (self.session.upstairs_id, self.session.session_id):
+                text = f"{type(message).__name__} of another session {message.session_id} from client {target.index}"
+                self._note(f"{text} is ignored", 40)
+                return
             self._pipeline.on_answer(target, message)
             if self.state is UpstairsState.DEACTIVATING:
                 self._changed.set()
