@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from .ansible_propolis import api_options
 from .failures import CollectionError
-from .propolis.migration import Mover
-from .propolis.migration_report import line, report
+from .propolis.migration import Mover, Outcome
+from .propolis.migration_evidence import leave_evidence
+from .propolis.migration_report import Report, line, report
 from .propolis.migration_request import Move
 
 PROGRESS = ("auto", "always", "never")
@@ -43,6 +45,7 @@ def migration_options() -> dict[str, Any]:
         "migration_id": {"type": "str"},
         "timeout": {"type": "float", "default": 600},
         "ask_timeout": {"type": "float", "default": 5},
+        "evidence": {"type": "path"},
         "progress": {"type": "str", "default": "auto", "choices": list(PROGRESS)},
         **api_options(),
     }
@@ -88,4 +91,16 @@ def perform(
         result["warnings"] = list(told_all.warnings)
     if told_all.failure is not None:
         result |= {"failed": True, "failure": told_all.failure}
+        if params["evidence"] and not check_mode:
+            _leave_evidence(Path(params["evidence"]), outcome, told_all, result)
     return result
+
+
+def _leave_evidence(root: Path, outcome: Outcome, told: Report, result: dict[str, Any]) -> None:
+    """Evidence is an extra: when it cannot be written, that is a warning beside the failure itself."""
+    try:
+        folder = leave_evidence(root, outcome, told)
+    except CollectionError as error:
+        result["warnings"] = [*result.get("warnings", []), error.message]
+        return
+    result["failure"]["details"]["evidence"] = str(folder)

@@ -115,6 +115,12 @@ options:
     description: Seconds that a server may take for one ordinary answer before it counts as deaf.
     type: float
     default: 5
+  evidence:
+    description:
+      - A directory where a failed move leaves a new directory of its own with what every server said about it, with their consoles,
+        the timeline and the sentence. Keys are taken out, and only the owner may read it.
+      - Its path is in RV(failure.details). On a move that does not fail, nothing is written.
+    type: path
   progress:
     description:
       - Whether to show each phase while it happens, when the task runs on the controller.
@@ -275,7 +281,8 @@ failure:
       type: str
       returned: always
     details:
-      description: The verdict, the id of the migration, where the instance runs, the next steps, and numbers that belong to it.
+      description: The verdict, the id of the migration, where the instance runs, the next steps, the directory with the evidence,
+        and numbers that belong to it.
       type: dict
       returned: always
 """

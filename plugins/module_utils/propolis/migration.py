@@ -209,7 +209,7 @@ class Mover:
 
     def _learn(self) -> None:
         """Take in what the other threads have found out since."""
-        self._case = replace(self._case, reached=_phase(self._timeline.reached()))
+        self._case = replace(self._case, reached=_phase(self._timeline.source_reached()))
         try:
             answer, text = self._answered.get_nowait()
         except queue.Empty:

@@ -119,7 +119,8 @@ class Follower:
         if ours is not None:
             self._moved = True
         if ours is not None and ours != ours_before:
-            if self._timeline.add(self.name, ours.phase.value, moment) and ours.phase.is_final:
+            self._timeline.add(self.name, ours.phase.value, moment)
+            if ours.phase.is_final:
                 self._noticed.put(Noticed(self.name, ours.phase.value))
         if state is None:
             if self._moved:

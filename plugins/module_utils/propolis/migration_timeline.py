@@ -73,7 +73,7 @@ class Timeline:
                 return event.at - paused
         return None
 
-    def reached(self) -> str | None:
-        """The last phase of the migration that either end showed; None when there was none."""
-        phases = [event.phase for event in self.events if event.phase in _MOVES]
+    def source_reached(self) -> str | None:
+        """The last phase of the migration that the source showed; None when it showed none (an Error is no phase)."""
+        phases = [event.phase for event in self.events if event.side == SOURCE and event.phase in _MOVES]
         return phases[-1] if phases else None

@@ -106,7 +106,7 @@ class Case:
 
     ``migration_id`` is ours (None when only looking), ``generations`` maps our disk names to the numbers that we
     allocated, ``volumes`` are the ids of the instance's volumes. ``reached`` is the last phase of our migration that
-    was seen on either side, ``source_finished`` whether the source itself was seen to have handed over.
+    the source was seen in, ``source_finished`` whether the source itself was seen to have handed over.
     """
 
     instance: InstanceName
@@ -175,8 +175,8 @@ class Scene:
         """Whether the source shows the signs of a real server that will refuse every further migration.
 
         Seen on the real program: when the destination dies between the connection and the agreement on a protocol
-        version, the source remembers an Error and denies all that come after; the next destination answers 500 while
-        the source still tells of the earlier migration.
+        version, the source remembers an Error without ever having shown a phase, and denies all that come after; the
+        next destination answers 500 while the source still tells of the earlier migration.
         """
         outgoing = self.source.outgoing
         if outgoing is None or outgoing.phase is not Phase.ERROR:
@@ -184,7 +184,7 @@ class Scene:
         if not self.is_ours(outgoing):
             return self.case.answer is Answer.FAILED
         died = self.destination_place in (Place.GONE, Place.EMPTY, Place.HANGS, Place.UNREACHABLE)
-        return self.began and died and self.case.reached in (None, Phase.SYNC)
+        return self.began and died and self.case.reached is None
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ TABLE = [
     ("split brain", case(), RUNNING_ALPHA, ARRIVED, Code.SPLIT_BRAIN, True),
     (
         "destination died before the negotiation",
-        case(answer=Answer.LOST, reached=Phase.SYNC),
+        case(answer=Answer.LOST),
         seen(ALPHA, State.RUNNING, outgoing=record(Phase.ERROR), disks=(disk(1),)),
         silent(BETA, Reach.GONE),
         Code.FAILED_AND_SOURCE_STUCK,
