@@ -14,19 +14,21 @@ from ..protocol.faults import Faults
 from ..protocol.messages import ExtentVersions, HereIAm, JobMessage, Message, RegionDefinition, RepairMessage
 from .block_io import BlockIo
 from .crypt import Seal
-from .errors import NOT_ACTIVE, TOO_MANY_FAILED, ActivationError, IoError
+from .errors import NOT_ACTIVE, ActivationError, IoError
 from .generations import check_generation
 from .geometry import check_versions, judge
-from .jobs import JobNumbers, Step
-from .pipeline import QUORUM, Pipeline
+from .jobs import JobNumbers
+from .pipeline import Pipeline
 from .reconcile import Collation, collate
 from .recovery import Recovery
+from .release import release
 from .replacement import judge_replacement
 from .request import RegionRequest, with_targets
 from .session import Session
 from .settings import Settings
 from .status import Mode, Phase, RegionSetStatus, UpstairsState
 from .target import Log, Target
+from .waiting import Changes
 
 _IN_USE = (Phase.ACTIVE, Phase.LIVE_REPAIR, Phase.LIVE_REPAIR_READY)
 
@@ -56,7 +58,7 @@ class RegionSet:
         self._numbers = JobNumbers()
         self._versions: dict[int, ExtentVersions] = {}
         self._failure: ActivationError | None = None
-        self._changed = asyncio.Event()
+        self._changes = Changes()
         self._pipeline: Pipeline | None = None
         self._recovery = Recovery(self.session, self.targets, self.io, log)
 
@@ -103,7 +105,7 @@ class RegionSet:
         for target in self.targets:
             target.start()
         try:
-            await self._until(lambda: self.state is not UpstairsState.GO_ACTIVE)
+            await self._changes.until(lambda: self.state is not UpstairsState.GO_ACTIVE)
         except asyncio.CancelledError:
             self._stop(UpstairsState.INITIALIZING)
             raise
@@ -113,49 +115,29 @@ class RegionSet:
 
     async def deactivate(self) -> None:
         """Flush on everybody that is there and close. Raises IoError when the last flush failed; closed in any case."""
-        if self.state is not UpstairsState.ACTIVE or self._pipeline is None:
-            self._stop(UpstairsState.INITIALIZING)
+        pipeline = self._pipeline
+        if self.state is not UpstairsState.ACTIVE or pipeline is None:
+            self.abandon()
             return
-        self._recovery.give_up_repair(self._pipeline, "the upstairs is being deactivated")
+        self._recovery.give_up_repair(pipeline, "the upstairs is being deactivated")
         self._set_state(UpstairsState.DEACTIVATING)
         try:
-            if self.io.unflushed or len(self._pipeline.jobs):
-                await self._last_flush(self._pipeline)
+            if self.io.unflushed or len(pipeline.jobs):
+                await release(
+                    self.session,
+                    self.targets,
+                    pipeline,
+                    self.io,
+                    changes=self._changes,
+                    over=lambda: self._pipeline is not pipeline,
+                )
         finally:
-            self._stop(UpstairsState.INITIALIZING)
-
-    async def _last_flush(self, pipeline: Pipeline) -> None:
-        """The flush that all connected downstairs must answer. Others are waited for only while there are too few."""
-        least = 1 if self.session.read_only else QUORUM
-        await self._until(lambda: sum(target.phase is Phase.ACTIVE for target in self.targets) >= least)
-        for target in self.targets:
-            if target.phase is not Phase.ACTIVE:
-                target.stop()
-                pipeline.skip(target)
-        if not self.io.unflushed and not len(pipeline.jobs):
-            return
-        job = self.io.submit_flush(asyncio.get_running_loop().create_future(), everywhere=True)
-        for target in self.targets:
-            await self._until(lambda index=target.index: not job.steps[index].open)  # type: ignore[misc]
-            target.stop()
-        if job.count(Step.DONE) < least:
-            raise IoError(TOO_MANY_FAILED)
+            self.abandon()
 
     def abandon(self) -> None:
-        """Close all connections at once, without a flush."""
+        """Close all connections at once, without a flush. A disabled session stays so."""
         if self.state is not UpstairsState.DISABLED:
             self._stop(UpstairsState.INITIALIZING)
-
-    async def write(self, first: int, data: bytes) -> None:
-        """Write whole blocks of an active session. Raises IoError."""
-        if self.session.read_only:
-            raise IoError("The volume is read-only and cannot be written")
-        await self.io.write(first, data)
-
-    async def flush(self) -> None:
-        """Flush an active session. Raises IoError."""
-        if not self.session.read_only:
-            await self.io.flush()
 
     def disable(self, error: ActivationError) -> None:
         """End the session because of ``error``; it stays so until somebody activates again."""
@@ -171,7 +153,7 @@ class RegionSet:
             if self.state in (UpstairsState.DISABLED, UpstairsState.DEACTIVATING):
                 reason = f": {self._failure}" if self._failure else ""
                 raise IoError(f"{NOT_ACTIVE}{reason}", real=NOT_ACTIVE)
-            await self._wait_for_change()
+            await self._changes.next()
 
     # What the targets tell
 
@@ -204,7 +186,7 @@ class RegionSet:
             target.phase = Phase.LIVE_REPAIR_READY
             self._note(f"client {target.index} is ready for live-repair")
             self._begin_repair()
-        self._changed.set()
+        self._changes.tell()
 
     def on_message(self, target: Target, message: Message) -> None:
         if isinstance(message, JobMessage) and self._pipeline is not None:
@@ -214,7 +196,7 @@ class RegionSet:
                 return
             self._pipeline.on_answer(target, message)
             if self.state is UpstairsState.DEACTIVATING:
-                self._changed.set()
+                self._changes.tell()
         elif isinstance(message, RepairMessage) and self._recovery.reconciliation is not None:
             self._recovery.reconciliation.on_message(target, message)
         else:
@@ -234,7 +216,7 @@ class RegionSet:
             pipeline.wait_for(target)
         else:
             self._fault(target, f"lost while {phase}: {reason}")
-        self._changed.set()
+        self._changes.tell()
 
     # Activation
 
@@ -285,7 +267,7 @@ class RegionSet:
         self._pipeline.skip(target)
         if self.io.repair is not None and target.index in self.io.repair.under:
             self._recovery.give_up_repair(self._pipeline, reason)
-        self._changed.set()
+        self._changes.tell()
 
     def _begin_repair(self) -> None:
         ready = [target for target in self.targets if target.phase is Phase.LIVE_REPAIR_READY]
@@ -298,7 +280,7 @@ class RegionSet:
 
     def _after_repair(self) -> None:
         self._begin_repair()  # another may have become ready meanwhile
-        self._changed.set()
+        self._changes.tell()
 
     def _after_reconciliation(self) -> None:
         """All three had been given up and are equal again; what was open then is nowhere."""
@@ -307,7 +289,7 @@ class RegionSet:
         for target in self.targets:
             target.last_flush = None
             target.phase = Phase.ACTIVE
-        self._changed.set()
+        self._changes.tell()
 
     # Replacement
 
@@ -333,7 +315,7 @@ class RegionSet:
                 self._recovery.give_up_repair(self._pipeline, "the replica was replaced")
         elif self.state is UpstairsState.GO_ACTIVE:
             target.restart(Mode.NEW)
-        self._changed.set()
+        self._changes.tell()
 
     # Helpers
 
@@ -352,15 +334,7 @@ class RegionSet:
 
     def _set_state(self, state: UpstairsState) -> None:
         self.state = state
-        self._changed.set()
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            await self._wait_for_change()
-
-    async def _wait_for_change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
+        self._changes.tell()
 
     def _note(self, text: str, level: int = 30) -> None:
         self._log(text, {"level": level})

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from .block_io import Blocks
 from .crypt import written
+from .errors import IoError
 from .region_set import RegionSet
 from .request import RegionRequest, VolumeRequest
 from .status import PieceStatus, VolumeStatus
@@ -34,11 +35,14 @@ class Leaf:
 
     async def write(self, first: int, data: bytes) -> None:
         await self.region_set.ready()
-        await self.region_set.write(first, data)
+        if self.region_set.session.read_only:
+            raise IoError("The volume is read-only and cannot be written")
+        await self.region_set.io.write(first, data)
 
     async def flush(self) -> None:
         await self.region_set.ready()
-        await self.region_set.flush()
+        if not self.region_set.session.read_only:
+            await self.region_set.io.flush()
 
 
 @dataclass(frozen=True)
