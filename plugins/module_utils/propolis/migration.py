@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from .dialects import MigrationTarget
-from .errors import ApiError, PropolisError, StateChangeRefused
+from .errors import ApiError, PropolisError
 from .instance import Change, Phase, Side
 from .migration_follow import Follower, Noticed
 from .migration_plan import Plan, Refused, check_ends, make_plan
@@ -38,7 +38,8 @@ class Outcome:
     """How a run ended. ``changed`` is True when this run asked for a migration, or finished one that it adopted.
 
     ``pause`` is how long the guest stood still (None: not seen), ``total`` the whole time, both in seconds.
-    ``sightings`` is what was last seen, source and destination first.
+    ``sightings`` is what was last seen, source and destination first. ``follows`` says of a plan that a run would
+    follow what is under way.
     """
 
     move: Move
@@ -51,6 +52,7 @@ class Outcome:
     plan: Plan | None = None
     refusal: PropolisError | None = None
     sightings: tuple[Sighting, ...] = ()
+    follows: bool = False
 
 
 class Mover:
@@ -104,7 +106,7 @@ class Mover:
     def plan(self) -> Outcome:
         """What would happen now: changes nothing on any server. ``not_started`` without a refusal means: may begin."""
         verdict = self._confirmed_look()
-        if self._is_ours_under_way(verdict) or verdict.is_good:
+        if verdict.is_good or self._may_follow(verdict):
             return self._outcome(verdict)
         if self._move.source.address == self._move.destination.address:
             refused = Refused(
@@ -124,10 +126,15 @@ class Mover:
             return self._outcome(_not_begun(verdict, error), refusal=error)
         return self._outcome(verdict)
 
-    @staticmethod
-    def _is_ours_under_way(verdict: Verdict) -> bool:
-        """Our own migration, begun by an earlier run, that has not ended."""
-        return not verdict.settled and verdict.code in (Code.ADOPTED, Code.WAITING_FOR_DISKS)
+    def _may_follow(self, verdict: Verdict) -> bool:
+        """Our own migration, begun by an earlier run, that has not ended; or one whose source is just letting go."""
+        if verdict.settled:
+            return False
+        if verdict.code is Code.ADOPTED or verdict.reason is Reason.SOURCE_LETS_GO:
+            return verdict.code is not Code.IN_PROGRESS_ELSEWHERE
+        incoming = self._seen[1].incoming
+        ours = incoming is not None and incoming.id == self._case.migration_id
+        return verdict.code is Code.WAITING_FOR_DISKS and ours
 
     # --- moving -------------------------------------------------------------------------------------------------
 
@@ -136,15 +143,11 @@ class Mover:
         planned = self.plan()
         if planned.plan is not None:
             return self._begin(planned.plan)
-        verdict = planned.verdict
-        if self._is_ours_under_way(verdict):
-            incoming = self._seen[1].incoming
-            if verdict.code is Code.ADOPTED or (incoming is not None and incoming.id == self._case.migration_id):
-                self._case = replace(self._case, began=Began.ADOPTED)
-                return self._follow()
-        if not verdict.settled and verdict.reason is Reason.SOURCE_LETS_GO:
-            return self._follow()
-        return planned
+        if not planned.follows:
+            return planned
+        if planned.verdict.code is not Code.ALREADY_THERE:
+            self._case = replace(self._case, began=Began.ADOPTED)
+        return self._follow()
 
     def _begin(self, plan: Plan) -> Outcome:
         self._case = replace(self._case, began=Began.ASKED, answer=Answer.PENDING)
@@ -201,11 +204,16 @@ class Mover:
                 pass
             self._learn()
             verdict = self._confirmed_look()
-            if verdict.settled:
+            if verdict.settled or self._lost_the_race(verdict):
                 if verdict.is_good:
                     self._complete_timeline()
                 return verdict
             self._run_when_arrived()
+
+    def _lost_the_race(self, verdict: Verdict) -> bool:
+        """Somebody else's migration came first: the servers took theirs and refused ours. It is not ours to follow."""
+        refused = self._case.answer in (Answer.REFUSED, Answer.FAILED)
+        return refused and verdict.code is Code.IN_PROGRESS_ELSEWHERE
 
     def _learn(self) -> None:
         """Take in what the other threads have found out since."""
@@ -259,15 +267,13 @@ class Mover:
             return
         if incoming.id != self._case.migration_id:
             return
-        server = self._observer.open(self._move.destination)
-        if server.dialect.runs_after_migration:
-            return
         try:
+            server = self._observer.open(self._move.destination)
+            if server.dialect.runs_after_migration:
+                return
             server.change_state(Change.RUN)
-        except StateChangeRefused:
-            return  # it is not ready yet, or runs already: the next look tells
         except PropolisError:
-            return  # the next look says what has become of it
+            return  # not ready yet, running already, or away: the next look tells, and then it is tried again
         self._run_sent = True
         self._noticed.put(Noticed("destination", "told to run"))
 
@@ -286,6 +292,7 @@ class Mover:
             plan=self._plan,
             refusal=refusal,
             sightings=self._seen,
+            follows=self._may_follow(verdict),
         )
 
 

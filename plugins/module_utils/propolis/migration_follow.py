@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from .errors import ApiError, NoAnswer, NoInstance, OtherMigration, PropolisError, Unreachable
+from .errors import ApiError, NoInstance, OtherMigration, PropolisError
 from .instance import MigrationRecord, Side, State
 from .migration_timeline import DESTINATION, SOURCE, Timeline
 from .observation import ServerName
@@ -80,11 +80,8 @@ class Follower:
             except (NoInstance, OtherMigration):
                 self._see(None, None)
                 pause = STEP
-            except (NoAnswer, Unreachable):
-                self._fall_silent()
-                pause = _AWAY_STEP
             except PropolisError:
-                # Such an answer (an unknown one, or a refusal while the server goes down) is judged by the next look.
+                # Away, deaf, or going down with odd answers: the next look at both ends tells which.
                 self._fall_silent()
                 pause = _AWAY_STEP
             self._stop.wait(pause)

@@ -28,7 +28,7 @@ def report(outcome: Outcome, *, planned_only: bool = False) -> Report:
     """Put an outcome into plain values; ``planned_only`` for check mode, where nothing was done."""
     verdict, move = outcome.verdict, outcome.move
     may_begin = planned_only and outcome.plan is not None
-    would_follow = planned_only and not verdict.settled and verdict.code in (Code.ADOPTED, Code.WAITING_FOR_DISKS)
+    would_follow = planned_only and outcome.follows
     message = verdict.sentence
     if may_begin:
         message = _plan_sentence(outcome)

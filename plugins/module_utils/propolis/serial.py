@@ -101,24 +101,27 @@ def listen(wish: Wish) -> Heard:
     """
     wish.check()
     pattern = compile_pattern(wish.expect) if wish.expect is not None else None
+    observer = Observer(api=wish.api, timeout=min(wish.ask_timeout, wish.timeout))
+    deadline = time.monotonic() + wish.timeout
+    server = observer.open(wish.server)
     with Output(pattern, wish.capture) as output:
-        return _Session(wish, output).run()
+        return _Session(wish, output, observer, server, deadline).run()
 
 
 class _Session:
     """One console while it is watched, over all servers that its instance visits."""
 
-    def __init__(self, wish: Wish, output: Output) -> None:
+    def __init__(self, wish: Wish, output: Output, observer: Observer, server: Server, deadline: float) -> None:
         self._wish = wish
         self._output = output
-        self._deadline = time.monotonic() + wish.timeout
-        self._observer = Observer(api=wish.api, timeout=min(wish.ask_timeout, wish.timeout))
+        self._deadline = deadline
+        self._observer = observer
         self._at = wish.server
         self._instance_id = ""
-        self._server: Server | None = None
+        self._server = server
         self._socket: Socket | None = None
         self._visited = [wish.server]
-        self._opened = 0.0
+        self._looked = 0.0
         self._offset = 0
         self._lost = 0
         self._sent = 0
@@ -136,7 +139,7 @@ class _Session:
     # --- beginning ----------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        server = self._observer.open(self._at)
+        server = self._server
         instance = server.instance()
         if instance is None or instance.state.is_final:
             state = "none" if instance is None else f"{instance.name}, which is {instance.state.value}"
@@ -144,7 +147,6 @@ class _Session:
                 f"{server} has no console: it holds {state}. Start an instance there first.", code="no_instance"
             )
         self._instance_id = instance.id
-        self._server = server
         self._open_socket()
         self._offset = self._first_offset(server)
 
@@ -156,9 +158,6 @@ class _Session:
 
     def _open_socket(self) -> None:
         self._hang_up()
-        self._opened = time.monotonic()
-        if self._server is None:
-            return
         try:
             self._socket = Socket(self._server, min(self._wish.ask_timeout, max(self._left, 0.1)))
         except Unreachable:
@@ -196,20 +195,20 @@ class _Session:
                 raise self._too_late()
             told = self._news()
             if told.news in (News.MOVES, News.CLOSED):
-                if told.news is News.CLOSED and time.monotonic() - self._opened < _STEP:
-                    time.sleep(max(min(_STEP, self._left), 0))  # it opens and closes at once: do not storm it
+                if told.news is News.CLOSED and time.monotonic() - self._looked < _STEP:
+                    time.sleep(max(min(_STEP, self._left), 0))  # closed again at once: do not storm the servers
                 self._read()
                 self._find(told.destination)
 
     def _news(self) -> Told:
         seconds = min(_STEP, self._left)
-        if self._socket is not None and self._server is not None:
+        if self._socket is not None:
             return self._socket.listen(seconds)
         return Told(News.CLOSED)
 
     def _read(self) -> None:
         """Take in all that the history has beyond our offset. A server that is away for a moment is asked again."""
-        while self._server is not None and not self._enough():
+        while not self._enough():
             try:
                 data, end = read_history(self._server, from_start=self._offset)
             except (NoInstance, NoAnswer, Unreachable) as error:
@@ -248,6 +247,7 @@ class _Session:
 
     def _find(self, destination: Address | None) -> None:
         """Find the instance again, at the server that was named, where it was, or at one of the others."""
+        self._looked = time.monotonic()
         here = self._observer.look(Look(self._at))
         candidates = [here, *self._elsewhere(destination)]
         alive = [seen for seen in candidates if place(seen, self._instance_id) in _ALIVE]
@@ -274,10 +274,7 @@ class _Session:
         return 1 if seen is not here else 2
 
     def _go_to(self, server: ServerName) -> None:
-        try:
-            opened = self._observer.open(server)
-        except PropolisError:
-            return  # it was there a moment ago; the next turn looks again
+        opened = self._observer.open(server)  # its dialect is known since it was looked at
         self._at, self._server = server, opened
         self._visited.append(server)
         self._moves.append(server.name)

@@ -252,6 +252,50 @@ def test_a_migration_of_somebody_else_is_refused_and_named(lab: Lab) -> None:
     assert writes(lab.destination) == []
 
 
+def test_of_two_controllers_one_moves_it_and_the_other_says_who_does(lab: Lab) -> None:
+    def taken(server: FakeServer, _body: dict[str, Any]) -> tuple[int, Any]:
+        lab.source.publish("Migrating", out="RamPush", id=FOREIGN)
+        server.holds(VM, "Migrating", {"boot": request_for(5)})
+        server.publish(into="RamPush", id=FOREIGN)
+        return 409, {"request_id": "x", "error_code": "AlreadyInitialized", "message": "instance already initialized"}
+
+    lab.destination.on_put = taken
+    outcome = lab.run(timeout=10.0)
+    assert outcome.verdict.code is Code.IN_PROGRESS_ELSEWHERE
+    assert outcome.verdict.failure_code == "in_progress_elsewhere"
+    assert FOREIGN in outcome.verdict.sentence
+    assert not outcome.changed
+    assert outcome.total < 5
+
+
+def test_a_source_that_is_just_letting_go_is_waited_for(lab: Lab) -> None:
+    lab.destination.holds(VM, "Running", {"boot": request_for(2)})
+    lab.source.publish("Stopping")
+    threading.Timer(0.4, lab.source.publish, ["Destroyed"]).start()
+    outcome = lab.run()
+    assert outcome.verdict.code is Code.ALREADY_THERE
+    assert not outcome.changed
+
+
+def test_two_copies_that_are_seen_only_for_a_moment_are_not_shouted_about(lab: Lab) -> None:
+    lab.destination.holds(VM, "Running", {"boot": request_for(2)})
+    threading.Timer(0.1, lab.source.publish, ["Destroyed"]).start()
+    assert lab.run().verdict.code is Code.ALREADY_THERE
+    lab.source.holds(VM, "Running", {"boot": request_for(1)})
+    shouted = lab.run()
+    assert shouted.verdict.code is Code.SPLIT_BRAIN
+    assert not shouted.changed
+
+
+def test_a_destination_that_runs_without_its_disks_is_not_called_there(lab: Lab) -> None:
+    lab.destination.holds(VM, "Running", {"boot": request_for(2)})
+    lab.destination.upstairs_state = "go_active"
+    lab.source.publish("Destroyed")
+    outcome = lab.run(timeout=1.0)
+    assert outcome.verdict.code is Code.WAITING_FOR_DISKS
+    assert not outcome.follows
+
+
 def test_a_source_frozen_before_the_request_does_not_hang_us(lab: Lab) -> None:
     lab.source.hangs = True
     outcome = lab.run(timeout=2.0)
@@ -443,6 +487,36 @@ def test_one_host_for_both_ends_is_refused_because_the_id_is_kept(lab: Lab) -> N
         assert refused(lab, destination={"address": neighbour.address}).verdict.failure_code == "same_host"
     finally:
         neighbour.kill()
+
+
+def test_a_loopback_source_is_refused_for_a_destination_elsewhere(lab: Lab) -> None:
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis.migration_plan import Refused, check_ends
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis.observation import (
+        Reach,
+        ServerName,
+        Sighting,
+    )
+
+    move = replace(lab.move(), destination=ServerName("beta", "172.20.3.71:8000"))
+    source = Sighting(move.source, Reach.ANSWERS)
+    with pytest.raises(Refused, match="means the destination itself"):
+        check_ends(move, source, Sighting(move.destination, Reach.ANSWERS))
+
+
+def test_a_source_that_does_not_tell_its_spec_is_refused(lab: Lab) -> None:
+    waiting = {
+        "properties": lab.source._properties(),
+        "state": "Running",
+        "spec": {"type": "WaitingForMigrationSource"},
+    }
+    lab.source._spec = lambda _body: (200, waiting)  # type: ignore[method-assign]
+    assert "does not tell the spec" in refused(lab).verdict.sentence
+
+
+def test_a_volume_of_another_shape_is_refused(lab: Lab) -> None:
+    doubled = request_for(2)
+    doubled["sub_volumes"] *= 2
+    assert "number of regions is 1" in refused(lab, disks=disks(("boot", doubled))).verdict.sentence
 
 
 @pytest.mark.parametrize("host", ["localhost", "0.0.0.0"])

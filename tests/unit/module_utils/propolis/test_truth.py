@@ -232,6 +232,71 @@ def test_each_row_of_the_table_has_its_verdict(row) -> None:
     assert verdict.next_steps
 
 
+MORE = [
+    ("runs, disks not told", case(), HANDED_OVER, seen(BETA, State.RUNNING, disks_problem="no"), Code.UNKNOWN, False),
+    ("runs, disks not yet active", case(), HANDED_OVER, seen(BETA, State.RUNNING, disks=(WAITING,)), "waits", False),
+    ("arrives, source out of reach", case(), silent(ALPHA, Reach.UNREACHABLE), WAITING_BETA, Code.UNKNOWN, False),
+    ("arrives, source created", case(), seen(ALPHA, State.CREATING), ARRIVING, Code.UNKNOWN, False),
+    ("arrives, source gone too early", case(), silent(ALPHA, Reach.GONE), ARRIVING, Code.UNKNOWN, False),
+    ("arrives, holds another", case(), seen(ALPHA, State.RUNNING, instance_id=OTHER_VM), WAITING_BETA, "waits", False),
+    (
+        "2023: starts after the hand-over",
+        case(),
+        seen(ALPHA),
+        seen(BETA, State.STARTING, incoming=record(Phase.FINISH)),
+        "waits",
+        False,
+    ),
+    ("starts cold beside the source", case(), RUNNING_ALPHA, seen(BETA, State.STARTING), Code.SPLIT_BRAIN, True),
+    ("starts cold alone", case(), seen(ALPHA), seen(BETA, State.STARTING), Code.UNKNOWN, False),
+    ("source moves without a word of whereto", NOT_BEGUN, seen(ALPHA, State.MIGRATING), EMPTY_BETA, "elsewhere", False),
+    (
+        "it is moved to the source",
+        NOT_BEGUN,
+        seen(ALPHA, State.MIGRATING, incoming=record(Phase.SYNC, FOREIGN)),
+        seen(BETA, State.RUNNING, disks=(disk(1),)),
+        "elsewhere",
+        False,
+    ),
+    (
+        "destination holds another",
+        NOT_BEGUN,
+        seen(ALPHA),
+        seen(BETA, State.RUNNING, instance_id=OTHER_VM),
+        "nobody",
+        True,
+    ),
+    (
+        "the leftover is at the destination",
+        NOT_BEGUN,
+        RUNNING_ALPHA,
+        seen(BETA, State.RUNNING, disks=(FENCED,)),
+        Code.SPLIT_BRAIN,
+        True,
+    ),
+]
+WORDS = {"waits": Code.WAITING_FOR_DISKS, "elsewhere": Code.IN_PROGRESS_ELSEWHERE, "nobody": Code.NOBODY_RUNS}
+
+
+@pytest.mark.parametrize("row", MORE, ids=[row[0] for row in MORE])
+def test_rarer_sights_have_their_verdict_too(row) -> None:
+    _what, known, source, destination, code, settled = row
+    verdict = judge(known, source, destination)
+    assert (verdict.code, verdict.settled) == (WORDS.get(code, code), settled), verdict.sentence
+
+
+def test_an_unfinished_stop_is_no_verdict_yet() -> None:
+    stopping = judge(case(), seen(ALPHA, State.STOPPING), seen(BETA, State.FAILED, incoming=record(Phase.ERROR)))
+    assert (stopping.code, stopping.settled) == (Code.NOBODY_RUNS, False)
+    assert at_deadline(stopping, 9).code is Code.TIMED_OUT
+
+
+def test_disks_of_different_generations_are_told_one_by_one() -> None:
+    two = (disk(2), disk(7, name="data", backend="data-backend"))
+    verdict = judge(NOT_BEGUN, HANDED_OVER, seen(BETA, State.RUNNING, disks=two))
+    assert "at generations boot 2, data 7" in verdict.sentence
+
+
 def states(server: ServerName):
     """Every way in which a server can be seen."""
     phases = [None, record(Phase.SYNC), record(Phase.FINISH), record(Phase.ERROR), record(Phase.DEVICE, FOREIGN)]
