@@ -49,7 +49,7 @@ def steps() -> list[Step]:
 
 def _today(path: Path) -> Iterator[Step]:
     for block in re.split(r"^\$ ", path.read_text(errors="replace"), flags=re.MULTILINE)[1:]:
-        command, _, rest = block.partition("\n")
+        command, _newline, rest = block.partition("\n")
         ended = re.search(r"^--- exit (-?\d+)$", rest, re.MULTILINE)
         if not ended:
             continue

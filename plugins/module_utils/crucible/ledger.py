@@ -8,21 +8,17 @@ one number. A number is spent when its line is complete; a line without its newl
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..files import sync_directory
-from ..waiting import wait_until
 from .errors import GenerationError, LedgerError, LedgerMovedError
 from .ledger_entries import Entry, Floor, decode_entry, encode_entry
+from .ledger_file import LedgerFile
 from .volume import check_generation
 
 _FORMAT = 1
@@ -66,22 +62,18 @@ class Ledger:
         self.path = path
         self.volume = volume
         self._now = now
+        self._file = LedgerFile(path)
 
     def read(self) -> Snapshot:
         """All entries; an absent file is an empty ledger. A torn last line is left out, other damage is an error."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
+        content = self._file.read()
+        if content is None:
             return Snapshot(False, ())
-        except OSError as error:
-            raise self._trouble("read", error) from error
-        whole, newline, torn = content.rpartition(b"\n")
-        found = _TORN_NUMBER.search(torn)
-        lines = whole.split(b"\n") if newline else []
-        if lines:
-            self._check_header(lines[0])
-        entries = tuple(self._entry(number, line) for number, line in enumerate(lines[1:], start=2))
-        return Snapshot(True, entries, len(torn), int(found[1]) if found else 0)
+        if content.lines:
+            self._check_header(content.lines[0])
+        entries = tuple(self._entry(number, line) for number, line in enumerate(content.lines[1:], start=2))
+        found = _TORN_NUMBER.search(content.torn)
+        return Snapshot(True, entries, len(content.torn), int(found[1]) if found else 0)
 
     def next_generation(self, floors: Iterable[Floor]) -> int:
         """The number that ``allocate`` would hand out now."""
@@ -107,7 +99,7 @@ class Ledger:
         is written.
         Raises GenerationError when ``explicit`` is not above every floor.
         """
-        with contextlib.nullcontext() if dry_run else self._locked(timeout):
+        with contextlib.nullcontext() if dry_run else self._file.locked(timeout):
             snapshot = self.read()
             missing = self._missing(snapshot, merge)
             snapshot = Snapshot(snapshot.exists, (*snapshot.entries, *missing), snapshot.torn, snapshot.torn_generation)
@@ -133,7 +125,7 @@ class Ledger:
 
     def record(self, entries: Sequence[Entry], *, timeout: float = 10.0, dry_run: bool = False) -> list[Entry]:
         """Write down numbers that were handed out elsewhere; returns those that were not known here."""
-        with contextlib.nullcontext() if dry_run else self._locked(timeout):
+        with contextlib.nullcontext() if dry_run else self._file.locked(timeout):
             missing = self._missing(self.read(), entries)
             if not dry_run:
                 self._append(missing)
@@ -209,7 +201,7 @@ class Ledger:
                 )
         return missing
 
-    # -- the file ------------------------------------------------------------------------------------------------------
+    # -- the lines -----------------------------------------------------------------------------------------------------
 
     def _check_header(self, line: bytes) -> None:
         try:
@@ -240,81 +232,15 @@ class Ledger:
         return entry
 
     def _append(self, entries: Sequence[Entry]) -> None:
-        """Add lines with one write, after cutting off a torn one; durable when it returns."""
-        if not entries:
-            return
-        created = not self.path.exists()
-        try:
-            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise self._trouble("written", error) from error
-        try:
-            self._write_lines(handle, b"".join(encode_entry(entry) for entry in entries))
-            if created:
-                sync_directory(self.path.parent)
-        except OSError as error:
-            raise self._trouble("written", error) from error
-        finally:
-            os.close(handle)
-
-    def _write_lines(self, handle: int, lines: bytes) -> None:
-        content = os.pread(handle, os.fstat(handle).st_size, 0)
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.ftruncate(handle, whole)
-            os.fsync(handle)
-        if whole == 0:
-            header = {"ledger": _FORMAT, "volume": self.volume}
-            lines = json.dumps(header, separators=(",", ":")).encode() + b"\n" + lines
-        written = os.write(handle, lines)
-        if written != len(lines):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(handle)
-
-    @contextlib.contextmanager
-    def _locked(self, timeout: float) -> Iterator[None]:
-        path = self.path.with_name(f"{self.path.name}.lock")
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise self._trouble("locked", error) from error
-        try:
-            if wait_until(lambda: _try_lock(handle), timeout) is None:
-                raise LedgerError(
-                    f"{path}: somebody else has held the lock for more than {timeout:g} s; raise 'timeout' or look who "
-                    "works on this volume.",
-                    code="ledger_locked",
-                )
-            yield
-        finally:
-            os.close(handle)
-
-    def _trouble(self, what: str, error: OSError) -> LedgerError:
-        advice, code = {
-            errno.ENOSPC: ("the disk is full; make room, no number was handed out", "disk_full"),
-            errno.EDQUOT: ("the disk quota is used up; no number was handed out", "disk_full"),
-            errno.EROFS: ("the file system is read-only; no number was handed out", "read_only_disk"),
-            errno.EACCES: (
-                "it belongs to another user; use the one that made the region (become_user)",
-                "permission_denied",
-            ),
-            errno.ENOENT: ("the directory above it is not there; is the region path right?", "no_directory"),
-        }.get(error.errno or 0, (error.strerror or str(error), None))
-        return LedgerError(f"{self.path}: cannot be {what}: {advice}.", code=code)
+        if entries:
+            header = json.dumps({"ledger": _FORMAT, "volume": self.volume}, separators=(",", ":")).encode() + b"\n"
+            self._file.append(b"".join(encode_entry(entry) for entry in entries), header=header)
 
 
 def _of_migration(snapshot: Snapshot, migration_id: str | None) -> Entry | None:
     if migration_id is None:
         return None
     return next((entry for entry in snapshot.entries if entry.migration_id == migration_id), None)
-
-
-def _try_lock(handle: int) -> bool | None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    return True
 
 
 def volume_of_ledger(path: Path) -> str | None:

@@ -7,7 +7,6 @@ import itertools
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from shared import ROOT
@@ -29,13 +28,14 @@ def executable(folder: Path, age: str) -> str:
     return str(path)
 
 
-def free_ports() -> Iterator[int]:
-    """Data ports that are free together with their repair ports."""
-    for port in _ports:
+def free_port() -> int:
+    """A data port that is free together with its repair port. Each is given once."""
+    while True:
+        port = next(_ports)
         try:
             for one in (port, port + 4000):
                 with socket.create_server((ADDRESS, one)):
                     pass
         except OSError:
             continue
-        yield port
+        return port

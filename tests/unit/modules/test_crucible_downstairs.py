@@ -14,11 +14,9 @@ import pytest
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.process import ProcessSupervisor
 from ansible_collections.apiary.propolis.plugins.module_utils.waiting import wait_until
 from ansible_collections.apiary.propolis.plugins.modules import crucible_downstairs
-from lab_downstairs import ADDRESS, AGES, executable, free_ports
+from lab_downstairs import ADDRESS, AGES, executable, free_port
 from module_runner import run_module
 from regions_on_disk import UUID, definition, extent_file, make_raw, make_sqlite
-
-PORTS = free_ports()
 
 
 @pytest.fixture(params=AGES)
@@ -27,8 +25,8 @@ def age(request):
 
 
 @pytest.fixture
-def downstairs(capsys, tmp_path):
-    port = next(PORTS)
+def downstairs(tmp_path):
+    port = free_port()
 
     def run(state="started", check=False, age="today", **options):
         given = {
@@ -36,7 +34,7 @@ def downstairs(capsys, tmp_path):
             "state": state, "run_dir": str(tmp_path / "run"), "executable": executable(tmp_path, age),
             "timeout": 20, **options,
         }  # fmt: skip
-        return run_module(crucible_downstairs, capsys, check, **given)
+        return run_module(crucible_downstairs, check, **given)
 
     run.port = port
     yield run
@@ -103,7 +101,7 @@ def test_a_restart_that_cannot_work_leaves_the_old_process_alone(downstairs, tmp
 def test_a_restart_on_another_port_moves_it(downstairs, tmp_path):
     make(tmp_path)
     downstairs()
-    other = next(PORTS)
+    other = free_port()
     assert downstairs("restarted", port=other)["downstairs"]["port"] == other
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((ADDRESS, downstairs.port), 1)
@@ -200,7 +198,7 @@ def test_a_region_that_another_process_has_open_is_not_served(downstairs, tmp_pa
 def test_two_of_ours_on_one_region_are_not_started(downstairs, tmp_path):
     make(tmp_path)
     downstairs()
-    told = downstairs(name="ds1", port=next(PORTS))
+    told = downstairs(name="ds1", port=free_port())
     assert told["failure"]["code"] == "region_in_use"
 
 

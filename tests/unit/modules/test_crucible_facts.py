@@ -18,9 +18,9 @@ STORED = ((3, 9, False), (0, 0, False), (7, 8, True))
 
 
 @pytest.fixture
-def facts(capsys):
+def facts():
     def run(**options):
-        told = run_module(crucible_facts, capsys, **options)
+        told = run_module(crucible_facts, **options)
         return told if told["failed"] else told["ansible_facts"]["crucible"]
 
     return run

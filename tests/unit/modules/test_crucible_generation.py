@@ -15,10 +15,10 @@ MIGRATION = "3a1f7a52-0d0f-4f8e-9b7b-5d4f4a0c1c03"
 
 
 @pytest.fixture
-def generation(capsys, tmp_path):
+def generation(tmp_path):
     def run(state="allocated", host="r", check=False, **options):
         given = {"path": str(tmp_path / host), "volume": VOLUME, "state": state, **options}
-        return run_module(crucible_generation, capsys, check, **given)
+        return run_module(crucible_generation, check, **given)
 
     return run
 
@@ -77,7 +77,7 @@ def test_the_other_hosts_record_it_once(generation, region, tmp_path):
 
 def test_a_lost_ledger_is_made_anew_from_the_others(generation, region, tmp_path):
     make_raw(tmp_path / "r1")
-    for _ in range(3):
+    for _turn in range(3):
         generation("recorded", "r1", entries=generation()["entries"])
     (tmp_path / "r.ledger").unlink()
     told = generation(entries=generation("read", "r1")["entries"])

@@ -37,12 +37,10 @@ def program(request, tmp_path):
 
 
 @pytest.fixture
-def region(capsys, tmp_path):
+def region(tmp_path):
     def run(check=False, **options):
         given = {"path": str(tmp_path / "r"), **SHAPE, **options}
-        return run_module(
-            crucible_region, capsys, check, **{key: value for key, value in given.items() if value is not None}
-        )
+        return run_module(crucible_region, check, **{key: value for key, value in given.items() if value is not None})
 
     return run
 

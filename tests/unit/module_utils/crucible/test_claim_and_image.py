@@ -100,7 +100,7 @@ def test_a_claim_that_cannot_be_made_is_told(tmp_path, monkeypatch, number, code
 
 def test_regions_set_aside_in_one_second_get_different_names(tmp_path):
     names = set()
-    for _ in range(3):
+    for _round in range(3):
         (tmp_path / "r").mkdir()
         names.add(set_aside(tmp_path / "r"))
     assert len(names) == 3

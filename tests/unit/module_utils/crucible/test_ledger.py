@@ -288,7 +288,7 @@ def test_many_at_once_get_different_numbers(ledger):
     )
     command = [sys.executable, "-c", program, str(ledger.path), VOLUME]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(4)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _worker in range(4)]
     found = [int(line) for one in running for line in one.communicate(timeout=60)[0].split()]
     assert sorted(found) == list(range(1, 49))
     assert numbers(ledger) == list(range(1, 49))

@@ -38,7 +38,7 @@ def server():
         def serve(self) -> None:
             while True:
                 try:
-                    connection, _ = self.socket.accept()
+                    connection, _peer = self.socket.accept()
                 except OSError:
                     return
                 with connection:

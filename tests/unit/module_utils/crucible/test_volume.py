@@ -187,7 +187,7 @@ def test_what_is_no_request_is_refused(asked, sentence):
 
 def test_a_request_of_endless_depth_is_refused():
     nested = request(1)
-    for _ in range(12):
+    for _level in range(12):
         nested = {"type": "volume", "sub_volumes": [nested]}
     with pytest.raises(InvalidValueError, match="more than 8 levels"):
         with_generation(nested, 1)
