@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -39,12 +40,8 @@ class ActionModule(ActionBase):
             return result
         _validation, params = self.validate_argument_spec(argument_spec=migration_options())
         check_mode = bool(self._task.check_mode)
-        tell = display.display if self._shows_progress(params["progress"], check_mode=check_mode) else None
-        try:
-            done = perform(params, check_mode=check_mode, tell=tell)
-        except KeyboardInterrupt:
-            display.warning(_interrupted(params))
-            raise
+        tell = _teller(params) if self._shows_progress(params["progress"], check_mode=check_mode) else None
+        done = perform(params, check_mode=check_mode, tell=tell)
         result.update(_without_secrets(done, secrets_in(params["disks"])))
         return result
 
@@ -64,13 +61,28 @@ def _stdout_callback() -> str:
     return str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK"))
 
 
-def _interrupted(params: dict[str, Any]) -> str:
+def _teller(params: dict[str, Any]) -> Callable[[str], None]:
+    """Shows each line, and before the first what an interruption would mean.
+
+    Ansible kills the processes that do the tasks as soon as it is interrupted and takes no word from them any more,
+    so this has to be said in time.
+    """
+    said: list[str] = []
+
+    def tell(line: str) -> None:
+        if not said:
+            said.append(_if_interrupted(params))
+            display.display(said[0])
+        display.display(line)
+
+    return tell
+
+
+def _if_interrupted(params: dict[str, Any]) -> str:
     name = params["instance"]["name"] or params["instance"]["id"]
-    source, destination = params["source"], params["destination"]
     return (
-        f"Interrupted: this ends our waiting, not the migration. {name} may go on moving from "
-        f"{source['name'] or source['address']} to {destination['name'] or destination['address']}; "
-        "run apiary.propolis.status to see where it is, or the same play again to follow it."
+        f"{name} is on its way. Ctrl-C would end the waiting, not the migration: apiary.propolis.status then shows "
+        "where it is, and the same play again follows it."
     )
 
 
