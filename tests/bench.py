@@ -52,7 +52,7 @@ def jobs() -> None:
         seconds(play("playbooks/lab_down.yml"))
     empty = PLACE / "empty.yml"
     empty.write_text("- hosts: all\n  gather_facts: false\n  tasks: []\n")
-    nothing = min(seconds(play(str(empty))) for _ in range(3))
+    nothing = min(seconds(play(str(empty))) for _unused in range(3))
     row("whole job (seed, boot, migrate)", whole, "the bare commands", bare)
     row("converged run of migrate.yml", again, "an empty play", nothing)
 

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: disk_request
 short_description: A disk of an instance, as a disk request
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Makes the JSON object that C(propolis-cli --crucible-disks) reads a list of, with a volume construction request in it.
   - It holds the volume's key when the volume is encrypted, so tasks that show it need C(no_log).

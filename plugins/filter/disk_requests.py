@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: disk_requests
 short_description: The disks of an instance, as disk requests
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Makes the list that C(propolis-cli --crucible-disks) reads from a file.
   - A volume, a slot or a target that two disks share is refused; so is a volume that is not defined.

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: instance_problems
 short_description: What is wrong with the instances of an inventory
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Looks at every instance, and at what two of them take from each other (an id, a volume), before anything is changed.
 positional: volumes, hosts

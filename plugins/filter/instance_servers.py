@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: instance_servers
 short_description: Every propolis server that may hold an instance
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - One server serves one instance, on the same port of whichever host. This lists the server of an instance on each host.
 positional: hosts, hostvars

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: instance_spec
 short_description: The description of a machine, in words of no particular age of server
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Makes what the module M(apiary.propolis.propolis_instance) takes as O(apiary.propolis.propolis_instance#module:spec).
     The module turns it into the request that the server's age wants.

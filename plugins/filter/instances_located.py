@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: instances_located
 short_description: Where instances are, from what all servers said
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Takes the registered results of M(apiary.propolis.propolis_instance_info), run in a loop over instance names.
   - It is a problem when no server holds an instance and one of them could not be asked, since it may be there.

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: live_generations
 short_description: The generations that live servers use, as floors of new ones
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - A session that has not written is invisible on disk. What live servers say of their disks is a floor of its own.
 positional: surveyed

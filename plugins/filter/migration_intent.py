@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: migration_intent
 short_description: What a run that shall move an instance has to do
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Decides, from what all servers and the ledgers say, where the instance is moved from, whether a move is needed at all, whether
     one of ours is under way, and which id the migration has.

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: migration_plan
 short_description: The plan of a move, each precondition with ok, warned or refused and why
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Judges what all servers, the three downstairs as the destination sees them, and the three regions say.
 positional: intent, instance, servers, seen, surveyed

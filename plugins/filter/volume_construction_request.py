@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: volume_construction_request
 short_description: A volume, as a volume construction request
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Checks a volume of the inventory and makes the JSON object of an upstairs from it, with every key that it may have.
   - The real upstairs ends with a panic, and Propolis with it, for most mistakes in such a request. Here they are sentences.

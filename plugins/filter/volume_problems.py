@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: volume_problems
 short_description: What is wrong with the volumes of an inventory
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Looks at every volume whole, and at what two volumes take from each other, before anything is changed.
 positional: hostvars

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: volume_targets
 short_description: The targets of volumes, as one flat list
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Lists every target of every volume with the address, region directory, region uuid and service name that it has on its host.
   - So one P(ansible.builtin.selectattr#filter) gives what belongs on a host, or all three targets of a volume.

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: volumes_complete
 short_description: Volumes with the geometry of their regions and the addresses of their targets
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Puts what P(apiary.propolis.volumes_surveyed#filter) found into the inventory's volumes, and the hosts' addresses into their
     targets. The result holds the keys of encrypted volumes; do not make a fact of it.

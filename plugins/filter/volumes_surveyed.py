@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: volumes_surveyed
 short_description: What the three regions of each volume agree on
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Takes the registered results of M(apiary.propolis.crucible_facts), run in a loop over targets as
     P(apiary.propolis.volume_targets#filter) lists them.

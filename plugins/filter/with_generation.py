@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: with_generation
 short_description: A volume construction request or disk request with another generation
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Returns the same request with the given generation in every region that is written to. Read-only parents keep theirs,
     as Crucible asks for.

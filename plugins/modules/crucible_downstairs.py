@@ -10,7 +10,7 @@ module: crucible_downstairs
 short_description: Keep one Crucible downstairs running
 version_added: 0.1.0
 author:
-  - The apiary.propolis developers (@apiary)
+  - The apiary.propolis developers (!UNKNOWN)
 description:
   - Starts, stops and restarts the C(crucible-downstairs run) that serves one region.
   - Ready means that its repair API, on the data port + 4000, answers for the right region. Programs of January 2023 do not

@@ -10,7 +10,7 @@ module: crucible_facts
 short_description: Gather facts about Crucible regions, generations and ledgers
 version_added: 0.1.0
 author:
-  - The apiary.propolis developers (@apiary)
+  - The apiary.propolis developers (!UNKNOWN)
 description:
   - Looks at regions on a storage host and returns RV(ansible_facts.crucible).
   - Geometry always comes from C(region.json), completeness from the files, generations from the end of every extent file

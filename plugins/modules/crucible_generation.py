@@ -10,7 +10,7 @@ module: crucible_generation
 short_description: Hand out, record and read the generations of a Crucible volume
 version_added: 0.1.0
 author:
-  - The apiary.propolis developers (@apiary)
+  - The apiary.propolis developers (!UNKNOWN)
 description:
   - Keeps the ledger of a volume, an append-only file C(<path>.ledger) beside each of its three regions.
   - A number is handed out (O(state=allocated)) on the volume's first target host, under a lock, above everything that is

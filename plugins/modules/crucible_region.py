@@ -10,7 +10,7 @@ module: crucible_region
 short_description: Create, import or remove one region of a Crucible volume
 version_added: 0.1.0
 author:
-  - The apiary.propolis developers (@apiary)
+  - The apiary.propolis developers (!UNKNOWN)
 description:
   - Makes the directory that holds one replica of a volume's data with C(crucible-downstairs create), empty, from a disk
     image, or as a clone of a running read-only downstairs.

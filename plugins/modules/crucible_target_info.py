@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: crucible_target_info
 short_description: Whether this host reaches downstairs, and what they serve
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Asks any number of downstairs, all at once, over their repair API on the data port + 4000, and opens a TCP connection to
     their data port.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: propolis_instance
 short_description: Make, run, reboot or end an instance at a propolis server
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - One server serves one instance. A server that holds another live instance is never touched.
   - A live instance is never changed. When it differs from O(spec), a warning says how.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: propolis_instance_info
 short_description: What propolis servers hold
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Asks any number of servers, all at once, for their instance, its migrations, its disks with the generations in use, and its spec.
   - A server that is away, hangs or is no propolis server is an answer too and does not fail the task.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: propolis_migration
 short_description: Move a running instance from one propolis server to another
 version_added: 0.1.0
-author: The apiary.propolis developers (@apiary)
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Plans the move, asks the destination to fetch the instance, follows both ends and says what is true at the end.
   - C(Finish) on both ends is not success. Success is an instance that is Running at the destination, with its disks active at the

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: propolis_serial
 short_description: Watch the serial console of an instance and type into it
 version_added: 0.1.0
-author: The apiary.propolis developers (@apiary)
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Waits until the console shows a pattern, types lines, and keeps the output in a file.
   - Follows the instance when it is migrated. The output is read by its offset, so nothing is lost or seen twice on the way.

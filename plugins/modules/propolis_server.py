@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: propolis_server
 short_description: One propolis-server process on this host
 version_added: 0.1.0
-author: The apiary.propolis developers
+author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Keeps a server started, stopped, restarted or absent under a supervisor. One server serves one instance.
   - Started means that it answers C(GET /instance).

@@ -8,7 +8,9 @@ import json
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
+from unittest.mock import patch
 
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 
@@ -16,7 +18,10 @@ def run_module(main: Callable[[], None], options: dict[str, Any], *, check: bool
     """What the module returns; ``failed`` is in it (True) when it failed."""
     arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": True}
     out = io.StringIO()
-    with patch_module_args(arguments), redirect_stdout(out), redirect_stderr(io.StringIO()):
+    warnings: list[str] = []
+    # Beside a controller's code, as in this process, Ansible shows warnings instead of returning them.
+    collect = patch.object(AnsibleModule, "warn", lambda self, text: warnings.append(text))
+    with patch_module_args(arguments), collect, redirect_stdout(out), redirect_stderr(io.StringIO()):
         try:
             main()
         except SystemExit:
@@ -24,4 +29,6 @@ def run_module(main: Callable[[], None], options: dict[str, Any], *, check: bool
         else:
             raise AssertionError("the module returned without a result")
     result: dict[str, Any] = json.loads(out.getvalue())
+    if warnings:
+        result["warnings"] = warnings
     return result

@@ -42,7 +42,7 @@ class Replica:
     def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        for _, writer in self.connections.values():
+        for _unused, writer in self.connections.values():
             writer.close()
 
     async def play(self, event: Event) -> str:
@@ -95,7 +95,7 @@ class Recording:
 
     def __init__(self, events: Iterable[Event], *, in_step: bool = False) -> None:
         self.events = [event for event in events if event.kind != "note" and event.name not in ("Ruok", "Imok")]
-        self.replicas = [Replica() for _ in range(3)]
+        self.replicas = [Replica() for _unused in range(3)]
         self.wrong: list[str] = []
         self._in_step = in_step
         self._walks: list[asyncio.Task[None]] = []
@@ -127,7 +127,7 @@ class Recording:
             self._walks.append(asyncio.get_running_loop().create_task(self._walk(part)))
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *_unused: object) -> None:
         for walk in self._walks:
             walk.cancel()
         await asyncio.gather(*self._walks, return_exceptions=True)
@@ -141,6 +141,6 @@ class Recording:
 
     async def finish(self) -> None:
         """Wait until everything recorded has happened; fails when the upstairs sent anything else."""
-        _, late = await asyncio.wait(self._walks, timeout=LIMIT)
+        _unused, late = await asyncio.wait(self._walks, timeout=LIMIT)
         assert not self.wrong, "\n".join(self.wrong)
         assert not late, f"{len(late)} of the replicas still wait for what the recorded upstairs did"

@@ -23,7 +23,7 @@ class Trio:
         self.folder = folder
         self.extents = extents
         self.blocks = blocks
-        self.ports = [free_port() for _ in range(3)]
+        self.ports = [free_port() for _unused in range(3)]
         self.running: dict[int, Running] = {}
         self.key: bytes | None = options.pop("key", None)
         self.age: Age = options.pop("age", Age.TODAY)
@@ -35,7 +35,7 @@ class Trio:
             await self.start(number)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *_unused: object) -> None:
         for number in list(self.running):
             await self.stop(number)
 
@@ -103,4 +103,8 @@ class Trio:
         """Whether the three replicas, all stopped, hold the same bytes and the same clean versions."""
         same = len({self.contents(number) for number in range(3)}) == 1
         versions = [self.versions(number) for number in range(3)]
-        return same and versions[0] == versions[1] == versions[2] and not any(dirty for _, _, dirty in versions[0])
+        return (
+            same
+            and versions[0] == versions[1] == versions[2]
+            and not any(dirty for _unused, _unused, dirty in versions[0])
+        )

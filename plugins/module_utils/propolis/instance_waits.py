@@ -58,7 +58,8 @@ def wait_for_state(
 ) -> Observation:
     """Wait until a publication satisfies ``reached``; ``wanted`` says in words what that means.
 
-    Raises WaitTimeout with the last thing seen, NoInstance when the instance vanishes, NoAnswer from a deaf server.
+    Raises WaitTimeout with the last thing seen, InstanceFailed when the instance ends as something else, NoInstance
+    when the server has forgotten it, NoAnswer from a deaf server.
     """
     last: Observation | None = None
     try:
@@ -76,6 +77,12 @@ def wait_for_state(
         last = server.monitor(timeout=max(deadline.left, 1.0))
         if last is not None and reached(last):
             return last
+        ended = last.state.value if last else "gone"
+        raise InstanceFailed(
+            f"{server}: the instance ended ({ended}) while it was waited for to be {wanted}.",
+            code="instance_ended",
+            details={"server": str(server.address), "wanted": wanted, "state": ended},
+        ) from error
     seen = last.state.value if last else "nothing"
     raise WaitTimeout(
         f"{server}: the instance is not {wanted} after {deadline.seconds:g} s; last seen: {seen}. "

@@ -93,7 +93,7 @@ class Definition:
             raise BadDescription("bootrom: the path of a bootrom is needed to start a server.")
         bootrom = (self.config or {}).get("bootrom", self.bootrom)
         _check_bootrom(Path(str(bootrom)), paged=self.config is None)
-        _ = self.config_content
+        _unused = self.config_content
 
 
 def _check_executable(executable: str) -> None:

@@ -42,7 +42,7 @@ OTHER = UUID("12345678-0000-4000-8000-0000000000a2")
 
 
 def test_a_takeover_is_logged_as_recorded(tmp_path: Path) -> None:
-    async def use(_: Client, running: Running) -> None:
+    async def use(_unused: Client, running: Running) -> None:
         async with await active(running.port, upstairs=OTHER, generation=11):
             pass
 
@@ -130,7 +130,7 @@ def test_bytes_that_are_no_frame_end_their_connection_and_nothing_else(tmp_path:
 
 
 def test_requested_errors_are_reported_and_the_job_succeeds_in_the_end(tmp_path: Path) -> None:
-    async def use(client: Client, _: Running) -> None:
+    async def use(client: Client, _unused: Running) -> None:
         reports = 0
         for job in range(200):
             found = await client.ask(ReadRequest(*IDS, job, (), 0, 1))
@@ -147,9 +147,9 @@ def test_requested_errors_are_reported_and_the_job_succeeds_in_the_end(tmp_path:
 def test_a_lossy_downstairs_does_every_job_some_of_them_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trouble, "_LONGEST_PAUSE", 0.05)
 
-    async def use(client: Client, _: Running) -> None:
+    async def use(client: Client, _unused: Running) -> None:
         client.send(*(Barrier(*IDS, job, ()) for job in range(100)))
-        found = [await client.next() for _ in range(100)]
+        found = [await client.next() for _unused in range(100)]
         assert found != sorted(found, key=lambda ack: ack.job_id)
         assert sorted(ack.job_id for ack in found) == list(range(100))
 
@@ -157,7 +157,7 @@ def test_a_lossy_downstairs_does_every_job_some_of_them_late(tmp_path: Path, mon
 
 
 def test_slow_jobs_wait_beside_each_other_and_pings_are_answered_meanwhile(tmp_path: Path) -> None:
-    async def use(client: Client, _: Running) -> None:
+    async def use(client: Client, _unused: Running) -> None:
         client.send(Barrier(*IDS, 1, ()), Barrier(*IDS, 2, (1,)), Ruok())
         assert await client.next() == Imok()
         assert [await client.next(), await client.next()] == [BarrierAck(*IDS, 1, None), BarrierAck(*IDS, 2, None)]
@@ -169,7 +169,7 @@ def test_slow_jobs_wait_beside_each_other_and_pings_are_answered_meanwhile(tmp_p
 def test_refused_connections_are_closed_at_once_and_later_ones_are_served(tmp_path: Path) -> None:
     async def run() -> None:
         async with downstairs(make_region(tmp_path / "r"), faults='[{"do": "refuse", "times": 2}]') as running:
-            for _ in range(2):
+            for _unused in range(2):
                 async with await Client.connect(running.port) as client:
                     assert await client.next() is None
             async with await Client.connect(running.port) as client:
@@ -179,7 +179,7 @@ def test_refused_connections_are_closed_at_once_and_later_ones_are_served(tmp_pa
 
 
 def test_the_program_of_2023_speaks_version_1_and_refuses_13_without_a_word(tmp_path: Path) -> None:
-    async def use(_: Client, running: Running) -> None:
+    async def use(_unused: Client, running: Running) -> None:
         async with await Client.connect(running.port) as stranger:
             assert await stranger.ask(hello(version=13)) is None
         await running.said("expected version 1, got 13")

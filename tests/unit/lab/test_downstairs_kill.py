@@ -95,7 +95,7 @@ def test_a_kill_in_the_middle_of_writes_loses_nothing_that_was_flushed(tmp_path:
     flushed = asyncio.run(run())
     _verified(path)
     region = Region.open(path)
-    _, data = region.read(0, 64)
+    _unused, data = region.read(0, 64)
     region.close()
     for start in range(64):
         # Writes go on in order: a block holds its last flushed write, or one of those that came after it.

@@ -168,7 +168,7 @@ def test_where_the_real_process_aborts_on_a_request_ours_hangs_up_and_says_so(tm
             with pytest.raises(aiohttp.ServerDisconnectedError):
                 await _get(running, "/extent/4/repair-ready")
             client.send(hello(), PromoteToActive(*IDS, 1))
-            assert [type(await client.next()) for _ in range(2)] == [YesItsMe, YouAreNowActive]
+            assert [type(await client.next()) for _unused in range(2)] == [YesItsMe, YouAreNowActive]
             with pytest.raises(aiohttp.ServerDisconnectedError):
                 await _get(running, "/work")
             said = running.messages()
@@ -234,7 +234,7 @@ def test_an_extent_of_another_size_is_refused_and_the_own_one_kept(tmp_path: Pat
     target = make_region(tmp_path / "target")
     before = (target / "00" / "000" / "000").read_bytes()
 
-    async def use(client: Client, _: Running) -> None:
+    async def use(client: Client, _unused: Running) -> None:
         async with downstairs(make_region(tmp_path / "source", blocks=32)) as source:
             assert await client.ask(ExtentClose(1, 0)) == RepairAckId(1)
             found = await _repair(client, source, 0)
@@ -276,7 +276,7 @@ def test_the_work_of_a_session_is_written_to_the_log(tmp_path: Path) -> None:
 
 
 def test_connections_and_requests_are_logged_as_recorded(tmp_path: Path) -> None:
-    async def use(_: Client, running: Running) -> None:
+    async def use(_unused: Client, running: Running) -> None:
         await _get(running, "/region-info")
         await _get(running, "/nothing")
         requests = [record for record in running.records() if "remote_addr" in record]

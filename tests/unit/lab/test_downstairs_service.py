@@ -67,7 +67,7 @@ def _write(job: int, start: int, *blocks: bytes, kind: Any = Write) -> Any:
 
 
 def test_write_unwritten_leaves_blocks_that_were_written(tmp_path: Path) -> None:
-    async def use(client: Client, _: Running) -> None:
+    async def use(client: Client, _unused: Running) -> None:
         assert await client.ask(_write(1, 15, _block(1))) == WriteAck(*IDS, 1, None)
         unwritten = _write(2, 14, _block(2), _block(3), _block(4), kind=WriteUnwritten)
         assert await client.ask(unwritten) == WriteUnwrittenAck(*IDS, 2, None)
@@ -83,9 +83,9 @@ def test_write_unwritten_leaves_blocks_that_were_written(tmp_path: Path) -> None
 def test_write_unwritten_to_written_blocks_alone_leaves_the_extent_clean(tmp_path: Path) -> None:
     path = make_region(tmp_path / "r")
 
-    async def use(client: Client, _: Running) -> None:
+    async def use(client: Client, _unused: Running) -> None:
         client.send(_write(1, 0, _block(1)), Flush(*IDS, 2, (1,), 7, 5), _write(3, 0, _block(9), kind=WriteUnwritten))
-        assert [type(await client.next()) for _ in range(3)] == [WriteAck, FlushAck, WriteUnwrittenAck]
+        assert [type(await client.next()) for _unused in range(3)] == [WriteAck, FlushAck, WriteUnwrittenAck]
 
     with_session(path, use)
     assert not Region.open(path).versions()[0].dirty
@@ -94,7 +94,7 @@ def test_write_unwritten_to_written_blocks_alone_leaves_the_extent_clean(tmp_pat
 def test_a_flush_with_an_extent_limit_flushes_that_extent_and_those_before_it(tmp_path: Path) -> None:
     path = make_region(tmp_path / "r")
 
-    async def use(client: Client, _: Running) -> None:
+    async def use(client: Client, _unused: Running) -> None:
         for extent in range(4):
             await client.ask(_write(extent, extent * 16, _block(extent)))
         assert await client.ask(Flush(*IDS, 10, (), 7, 5, None, 1)) == FlushAck(*IDS, 10, None)
@@ -156,7 +156,7 @@ def test_where_the_real_process_would_go_wrong_ours_closes_the_connection_says_s
 ) -> None:
     async def use(client: Client, running: Running) -> None:
         client.send(*messages)
-        for _ in range(answers):
+        for _unused in range(answers):
             assert await client.next() is not None
         assert await client.next() is None
         assert any(said in text for text in running.messages())
@@ -169,7 +169,7 @@ def test_where_the_real_process_would_go_wrong_ours_closes_the_connection_says_s
 def test_a_write_with_one_wrong_hash_writes_none_of_its_blocks(tmp_path: Path) -> None:
     path = make_region(tmp_path / "r")
 
-    async def use(client: Client, _: Running) -> None:
+    async def use(client: Client, _unused: Running) -> None:
         contexts = (context_of(_block(1)), BlockContext(5))
         assert await client.ask(Write(*IDS, 1, (), 15, contexts, _block(1) + _block(2))) is None
 
@@ -191,7 +191,7 @@ def test_a_write_with_one_wrong_hash_writes_none_of_its_blocks(tmp_path: Path) -
 def test_a_read_only_downstairs_closes_the_connection_of_whoever_wants_to_change_something(
     tmp_path: Path, message: Message
 ) -> None:
-    async def use(client: Client, _: Running) -> None:
+    async def use(client: Client, _unused: Running) -> None:
         assert await client.ask(message) is None
 
     with_session(make_region(tmp_path / "r"), use, mode=Mode.READ_ONLY)
@@ -209,7 +209,7 @@ def test_a_read_only_downstairs_takes_flushes_and_refuses_snapshots(tmp_path: Pa
 def test_a_failed_copy_is_an_extent_error_and_the_connection_stays(tmp_path: Path) -> None:
     nobody = SocketAddress(ip_address("127.0.0.1"), 9)
 
-    async def use(client: Client, _: Running) -> None:
+    async def use(client: Client, _unused: Running) -> None:
         found = await client.ask(ExtentRepair(0, 2, 0, nobody, (1,)))
         assert isinstance(found, ExtentError)
         assert "open" in str(found.error)

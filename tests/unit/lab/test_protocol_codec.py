@@ -134,7 +134,9 @@ GOLDEN: list[tuple[str, Message]] = [
 ]
 
 
-@pytest.mark.parametrize(("hexadecimal", "message"), GOLDEN, ids=[type(message).__name__ for _, message in GOLDEN])
+@pytest.mark.parametrize(
+    ("hexadecimal", "message"), GOLDEN, ids=[type(message).__name__ for _unused, message in GOLDEN]
+)
 def test_a_recorded_frame_is_read_and_written_to_the_byte(hexadecimal: str, message: Message) -> None:
     frame = bytes.fromhex(hexadecimal)
     assert frame_length(frame) == len(frame)

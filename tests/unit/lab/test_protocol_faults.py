@@ -22,7 +22,7 @@ def test_without_a_description_there_are_no_faults() -> None:
 
 def test_a_rule_hits_the_nth_match_as_often_as_it_says_and_no_more() -> None:
     faults = _faults('{"do": "drop", "message": "WriteAck", "on": "send", "skip": 2, "times": 2}')
-    hits = [faults.of_message("send", WRITE_ACK, 1) is not None for _ in range(6)]
+    hits = [faults.of_message("send", WRITE_ACK, 1) is not None for _unused in range(6)]
     assert hits == [False, False, True, True, False, False]
 
 
@@ -42,13 +42,13 @@ def test_a_rule_for_the_other_side_does_nothing_here() -> None:
 
 def test_times_0_hits_for_ever() -> None:
     faults = _faults('[{"do": "drop", "times": 0}]')
-    assert all(faults.of_message("send", WRITE, 1) for _ in range(50))
+    assert all(faults.of_message("send", WRITE, 1) for _unused in range(50))
 
 
 def test_refusals_and_slowness_count_connections_and_jobs() -> None:
     faults = _faults('[{"do": "refuse", "times": 2}, {"do": "slow", "seconds": 0.5, "skip": 1}]')
-    assert [faults.refuses(1) for _ in range(3)] == [True, True, False]
-    assert [faults.slowness(1) for _ in range(3)] == [0.0, 0.5, 0.0]
+    assert [faults.refuses(1) for _unused in range(3)] == [True, True, False]
+    assert [faults.slowness(1) for _unused in range(3)] == [0.0, 0.5, 0.0]
     assert faults.of_message("send", WRITE, 1) is None
 
 

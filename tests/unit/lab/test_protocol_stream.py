@@ -31,7 +31,7 @@ async def _pair(
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         one = socket.create_connection(listener.getsockname())
-        other, _ = listener.accept()
+        other, _unused = listener.accept()
     streams = FrameStream(one, PORT, left or Faults()), FrameStream(other, PORT, right or Faults())
     try:
         async with asyncio.timeout(LIMIT):
@@ -98,7 +98,7 @@ def test_an_orderly_close_sends_everything_first_and_is_seen_as_an_empty_batch()
 
 def test_a_close_does_not_wait_for_ever_for_a_peer_that_does_not_read() -> None:
     async def check() -> None:
-        async with _pair() as (left, _):
+        async with _pair() as (left, _unused):
             left.send(Write(UP, SESSION, 1, (), 0, (), bytes(64 << 20)))
             await left.close(within=0.05)
             assert left.closed
@@ -126,7 +126,7 @@ def test_messages_before_bad_bytes_are_given_out_before_the_error() -> None:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
             raw = socket.create_connection(listener.getsockname())
-            other, _ = listener.accept()
+            other, _unused = listener.accept()
         stream = FrameStream(other, PORT)
         raw.sendall(struct.pack("<II", 8, 9) + struct.pack("<II", 8, 99))
         async with asyncio.timeout(LIMIT):

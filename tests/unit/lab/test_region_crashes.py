@@ -88,7 +88,7 @@ class Expected:
     """What each block may hold: what was flushed last, or what was written since. None: never written."""
 
     durable: list[int | None] = field(default_factory=lambda: [None] * BLOCKS)
-    later: list[set[int]] = field(default_factory=lambda: [set() for _ in range(BLOCKS)])
+    later: list[set[int]] = field(default_factory=lambda: [set() for _unused in range(BLOCKS)])
     flush: int = 0
 
     def written(self, start: int, seed: int, count: int) -> None:
@@ -97,7 +97,7 @@ class Expected:
 
     def flushed(self, current: list[int | None]) -> None:
         self.durable = list(current)
-        self.later = [set() for _ in range(BLOCKS)]
+        self.later = [set() for _unused in range(BLOCKS)]
 
     def check(self, region: Region) -> list[int | None]:
         contexts, data = region.read(0, BLOCKS)

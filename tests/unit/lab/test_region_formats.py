@@ -55,7 +55,7 @@ def test_hashes_are_those_seen_on_the_wire(data: bytes, expected: int) -> None:
 
 @given(st.lists(st.tuples(CONTEXTS, U64), max_size=20), U64)
 def test_slots_read_back_as_they_were_written(entries: list[tuple[BlockContext, int]], flush: int) -> None:
-    contexts = [context for context, _ in entries]
+    contexts = [context for context, _unused in entries]
     # The bytes of an unencrypted block have one hash only.
     stored = [context.hash if context.encryption is None else other for context, other in entries]
     slots = pack_slots(contexts, stored, flush)
@@ -123,7 +123,7 @@ def test_a_bitmap_flips_what_it_is_told_and_nothing_else(bits: list[bool], data:
 @given(st.lists(st.booleans(), max_size=100))
 def test_runs_cover_all_bits_and_no_two_neighbours_are_equal(bits: list[bool]) -> None:
     found = list(runs(sum(bit << index for index, bit in enumerate(bits)), len(bits)))
-    assert [bool(bit) for _, length, bit in found for _ in range(length)] == bits
+    assert [bool(bit) for _unused, length, bit in found for _unused in range(length)] == bits
     assert all(left[0] + left[1] == right[0] and left[2] != right[2] for left, right in pairwise(found))
 
 

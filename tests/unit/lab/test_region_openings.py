@@ -80,7 +80,7 @@ def test_defragmenting_moves_no_data_and_is_stored_with_the_next_flush(tmp_path:
     region.flush(2, 1)
     metadata = _metadata(region)
     assert metadata.defragmentations == 0
-    for _ in range(3):
+    for _unused in range(3):
         region.read(0, 16)
     write_blocks(region, 0, 3, 16)
     region.flush(3, 1)

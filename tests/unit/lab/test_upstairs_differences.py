@@ -104,7 +104,7 @@ async def test_dirty_replicas_after_a_crash_of_everything_are_equal_after_the_ne
         volume.abandon()
         for number in range(3):
             await trio.stop(number)
-        assert any(dirty for _, _, dirty in trio.versions(0))
+        assert any(dirty for _unused, _unused, dirty in trio.versions(0))
         for number in range(3):
             await trio.start(number)
         await activate_and_release(trio, 2)
@@ -177,7 +177,7 @@ async def test_after_any_storm_of_kills_flushed_writes_are_there_and_the_replica
 async def storm(trio: Trio, volume: Upstairs, choose: random.Random, blocks: int, sure: dict[int, bytes]) -> None:
     """Writes, flushes, and one replica after the other killed and started; ``sure`` gets what was flushed."""
     written: dict[int, bytes] = {}
-    for _ in range(40):
+    for _unused in range(40):
         act = choose.random()
         if act < 0.1 and len(trio.running) == 3:
             await trio.stop(choose.randrange(3))

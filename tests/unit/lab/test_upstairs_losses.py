@@ -92,7 +92,9 @@ async def test_a_flush_that_two_have_missed_for_good_fails_and_the_guest_hears_i
         await trio.stop(0)
         await trio.stop(2)
         await eventually(lambda: active(volume) == 1)
-        outcomes = await asyncio.gather(*(volume.write(0, bytes(BLOCK)) for _ in range(4)), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(volume.write(0, bytes(BLOCK)) for _unused in range(4)), return_exceptions=True
+        )
         assert {str(outcome) for outcome in outcomes} == {"IO Error: 2 out of 3 downstairs failed to complete this IO"}
         assert target(volume, 0)["mode"] == "faulted"
         with pytest.raises(IoError, match="2 out of 3 downstairs failed"):
@@ -140,7 +142,7 @@ async def test_two_replicas_are_repaired_at_once_from_the_third(tmp_path: Path) 
         await trio.stop(0)
         await trio.stop(1)
         await eventually(lambda: active(volume) == 1)
-        await asyncio.gather(*(volume.write(0, b"z" * BLOCK) for _ in range(5)), return_exceptions=True)
+        await asyncio.gather(*(volume.write(0, b"z" * BLOCK) for _unused in range(5)), return_exceptions=True)
         await trio.start(0)
         await trio.start(1)
         await eventually(lambda: active(volume) == 3)
@@ -161,7 +163,7 @@ async def test_three_lost_replicas_are_reconciled_among_themselves(tmp_path: Pat
         for number in range(3):
             await trio.stop(number)
         await eventually(lambda: active(volume) == 0)
-        lost = [asyncio.create_task(volume.write(0, b"z" * BLOCK)) for _ in range(5)]
+        lost = [asyncio.create_task(volume.write(0, b"z" * BLOCK)) for _unused in range(5)]
         assert all(isinstance(one, IoError) for one in await asyncio.gather(*lost, return_exceptions=True))
         for number in range(3):
             await trio.start(number)
@@ -364,7 +366,7 @@ async def test_a_slow_downstairs_holds_new_io_back_before_it_fills_the_memory(tm
         late = Faults((Rule("delay", on="receive", port=trio.ports[2], message="WriteAck", seconds=0.5),), "upstairs")
         volume = trio.upstairs(settings=settings, faults=late)
         await volume.activate()
-        writes = [asyncio.create_task(volume.write(0, bytes(BLOCK))) for _ in range(40)]
+        writes = [asyncio.create_task(volume.write(0, bytes(BLOCK))) for _unused in range(40)]
         await asyncio.sleep(0.2)
         assert volume.region_sets[0].open_jobs <= 10
         assert not all(write.done() for write in writes)

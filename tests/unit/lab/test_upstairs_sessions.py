@@ -44,7 +44,7 @@ async def test_what_one_session_wrote_the_next_one_reads_and_all_replicas_hold(t
         await volume.deactivate()
         await trio.stop_all()
         assert trio.equal()
-        assert [generation for generation, _, _ in trio.versions(0)] == [1, 1, 0, 0]
+        assert [generation for generation, _unused, _unused in trio.versions(0)] == [1, 1, 0, 0]
 
 
 @on_loop
@@ -123,7 +123,7 @@ async def test_a_generation_that_is_not_above_all_on_disk_is_refused_with_the_re
 @on_loop
 async def test_a_session_that_only_read_leaves_its_generation_unused(tmp_path: Path) -> None:
     async with Trio(tmp_path) as trio:
-        for _ in range(2):
+        for _unused in range(2):
             volume = trio.upstairs(1)
             await volume.activate()
             await volume.read(0, BLOCK)

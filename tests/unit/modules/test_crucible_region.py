@@ -329,7 +329,7 @@ def test_too_little_room_on_the_disk_is_told_with_both_numbers(region, tmp_path,
     real = os.statvfs(tmp_path)
     values = list(real)
     values[4] = 1
-    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(values))
+    monkeypatch.setattr(os, "statvfs", lambda _unused: os.statvfs_result(values))
     told = region(image={"src": str(image)}, executable=executable(tmp_path, "today"))
     assert told["failure"]["code"] == "disk_full"
     assert told["failure"]["details"]["free"] == real.f_frsize
@@ -340,7 +340,7 @@ def test_too_little_room_on_the_disk_is_told_with_both_numbers(region, tmp_path,
 def test_more_extents_than_open_files_are_refused_before_anything_is_made(region, tmp_path, monkeypatch):
     import resource
 
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    monkeypatch.setattr(resource, "getrlimit", lambda _unused: (64, 64))
     told = region(extent_count=100, executable=executable(tmp_path, "today"))
     assert told["failure"]["code"] == "open_file_limit"
     assert told["failure"]["details"] == {"needed": 413, "allowed": 64}
@@ -468,7 +468,7 @@ def test_what_cannot_be_removed_is_named(region, tmp_path, monkeypatch):
 
 def test_a_region_that_is_a_file_system_is_emptied(region, tmp_path, monkeypatch):
     make_raw(tmp_path / "r")
-    monkeypatch.setattr(os.path, "ismount", lambda _: True)
+    monkeypatch.setattr(os.path, "ismount", lambda _unused: True)
     assert region(state="absent")["changed"]
     assert list((tmp_path / "r").iterdir()) == []
 
@@ -477,7 +477,7 @@ def test_a_half_made_region_on_a_file_system_of_its_own_is_emptied(region, tmp_p
     import errno
     from pathlib import Path
 
-    def busy(*_: object) -> None:
+    def busy(*_unused: object) -> None:
         raise OSError(errno.EBUSY, "Device or resource busy")
 
     (tmp_path / "r").mkdir()

@@ -22,7 +22,7 @@ _NIL = "00000000-0000-0000-0000-000000000000"
 
 def _definition(targets: list[str]) -> dict[str, Any]:
     """What the first target says about its region on its repair port."""
-    host, _, port = targets[0].rpartition(":")
+    host, _unused, port = targets[0].rpartition(":")
     with urllib.request.urlopen(f"http://{host}:{int(port) + 4000}/region-info", timeout=10) as answer:
         return dict(json.load(answer))
 

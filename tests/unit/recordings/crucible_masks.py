@@ -60,7 +60,9 @@ def same(recorded: str, ours: str) -> bool:
 
 def _sorted_headers(block: re.Match[str]) -> str:
     """HTTP gives no meaning to the order of headers and to the case of their names."""
-    headers = [f"{name.lower()}: {value}" for name, _, value in (line.partition(": ") for line in block[2].split("\n"))]
+    headers = [
+        f"{name.lower()}: {value}" for name, _unused, value in (line.partition(": ") for line in block[2].split("\n"))
+    ]
     return "\n".join([block[1], *sorted(headers)])
 
 

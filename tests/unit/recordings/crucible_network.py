@@ -21,7 +21,7 @@ def own_network() -> Iterator[tuple[str, ...]]:
         assert holder.stdin is not None
         assert holder.stdout is not None
         if holder.stdout.readline() != b"ready\n":
-            _, complaint = holder.communicate()
+            _unused, complaint = holder.communicate()
             pytest.skip(f"SKIPPED LOUDLY: no network namespace may be made here: {complaint.decode().strip()}")
         yield ("nsenter", "--target", str(holder.pid), "--net")
         holder.stdin.close()

@@ -36,7 +36,7 @@ def read_today(path: Path) -> list[Step]:
 
 
 def _step_of_today(chunk: str, seen: Counter[str]) -> Step:
-    first, _, rest = chunk.partition("\n")
+    first, _unused, rest = chunk.partition("\n")
     kind, line = first[0], first[2:]
     seen[line] += 1
     name = line if seen[line] == 1 else f"{line} ({seen[line]})"

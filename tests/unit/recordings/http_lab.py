@@ -84,7 +84,7 @@ class Lab:
             if not path.exists():
                 creating.append(self._program("propolis_lab.downstairs", *self._create_arguments(path, port)))
         for popen in creating:
-            output, _ = popen.communicate(timeout=START_TIMEOUT)
+            output, _unused = popen.communicate(timeout=START_TIMEOUT)
             if popen.returncode != 0:
                 raise LabError(f"region not created, exit {popen.returncode}: {output.decode()[-800:]}")
         started = []

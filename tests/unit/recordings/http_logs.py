@@ -21,6 +21,9 @@ REQUESTS = {
 }
 """Messages of the request queue, with the fields that belong to them."""
 
+LATER = ("queue notified",)
+"""Beginnings of messages that come when something is done: in an order of their own, apart from what is asked for."""
+
 FAILURES = {"failed to activate new VM": ("error",)}
 """The one place where the reason of a failed ensure is told."""
 
@@ -39,6 +42,7 @@ def compare_logs(event: LogLines, output: str, places: Places, report: Report) -
     ours = _kinds([places.recorded(line) for line in records], event.pattern)
     if event.left_out:
         ours = ours[: len(recorded)]
+    recorded, ours = _in_order(recorded), _in_order(ours)
     for position in range(max(len(recorded), len(ours))):
         theirs, mine = recorded[position : position + 1], ours[position : position + 1]
         if theirs != mine:
@@ -58,6 +62,11 @@ def _kinds(lines: Sequence[str], pattern: str) -> list[str]:
         elif SESSIONS.match(message):
             found.append(_mask(message))
     return found
+
+
+def _in_order(messages: Sequence[str]) -> list[str]:
+    """What was asked for, then what was done, each in its own order."""
+    return sorted(messages, key=lambda message: message.startswith(LATER))
 
 
 def _mask(text: str) -> str:

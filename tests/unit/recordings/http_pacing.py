@@ -15,6 +15,9 @@ PATIENCE = 30.0
 SLEPT = 0.15
 """What was published so many seconds before an event was not awaited by chance: the recording had waited."""
 
+BURST = 0.002
+"""Seconds between two requests up to which the second came while the first was still worked on."""
+
 
 class Pacing:
     """Waits on behalf of one replay. `names` maps the recorded ports of the servers to srvA and srvB."""
@@ -63,6 +66,20 @@ def run_of_states(events: Sequence[Event], position: int) -> tuple[StateSeen, in
         elif not isinstance(later, Polled | Monitored):
             break
     return last, used
+
+
+def burst(events: Sequence[Event], position: int) -> list[Exchange]:
+    """State changes that were asked for one directly after the other, all accepted: time between them would matter."""
+    found: list[Exchange] = []
+    for event in events[position:]:
+        if not isinstance(event, Exchange) or event.request.target != "/instance/state":
+            break
+        if not isinstance(event.answer, Answer) or event.answer.status != 204:
+            break
+        if found and (event.request.port != found[0].request.port or event.at - found[-1].at > BURST):
+            break
+        found.append(event)
+    return found
 
 
 def tables(events: Sequence[Event]) -> dict[str, Published]:

@@ -41,7 +41,7 @@ class Ports:
     def _take(self, digits: int, distances: tuple[int, ...]) -> int:
         """Below the ports that the kernel gives to clients, so that none of them takes it meanwhile."""
         low, high = (1100, 9999 - REPAIR_DISTANCE) if digits == 4 else (10000, 32000)
-        for _ in range(2000):
+        for _unused in range(2000):
             port = random.randint(low, high)
             found = [hold(port + distance) for distance in distances]
             taken = [one for one in found if one is not None]

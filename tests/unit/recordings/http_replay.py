@@ -32,6 +32,7 @@ from recordings.http_events import (
     Outcome,
     Polled,
     Published,
+    Request,
     StateMissed,
     StateSeen,
     Up,
@@ -41,9 +42,9 @@ from recordings.http_following import Following, compare_order
 from recordings.http_lab import Lab, wait_until
 from recordings.http_logs import compare_logs
 from recordings.http_observing import Watcher, console, instance_state, publications
-from recordings.http_pacing import PATIENCE, Pacing, run_of_states, shows_output
+from recordings.http_pacing import PATIENCE, Pacing, burst, run_of_states, shows_output
 from recordings.http_ports import ADDRESS, Ports
-from recordings.http_wire import send
+from recordings.http_wire import send, send_together
 from recordings.openapi import VERSIONS, ContractError, document, find_operation, validate_answer
 
 QUIET = 0.4
@@ -143,6 +144,11 @@ class Replay:
                     self._await(last.line, last.port, last.state)
                     position += used
                     continue
+                together = burst(self.events, position)
+                if len(together) > 1:
+                    self._burst(together)
+                    position += len(together)
+                    continue
                 self._replay(event, position)
                 position += 1
         finally:
@@ -211,14 +217,24 @@ class Replay:
         ours = self._send(event)
         self._compare(event, ours, console_before)
 
+    def _burst(self, together: Sequence[Exchange]) -> None:
+        self._end_following()
+        self.pacing.settle(together[0].at, together[0].request.port)
+        answers = send_together(ADDRESS, [self._here(event) for event in together], PATIENCE)
+        for event, ours in zip(together, answers, strict=True):
+            self._compare(event, ours, 0)
+
     def _send(self, event: Exchange) -> Answer | NoAnswer:
+        quiet = isinstance(event.answer, NoAnswer) and event.answer.reason.startswith("TimeoutError")
+        return send(ADDRESS, self._here(event), QUIET if quiet else PATIENCE)
+
+    def _here(self, event: Exchange) -> Request:
+        """The recorded request as it must be sent here."""
         here = self.lab.places.here
         body = here(self.instructions.bodies.get(event.line, event.request.body))
         headers = tuple((key, here(value)) for key, value in event.request.headers)
         port = self.lab.places.ports[event.request.port]
-        quiet = isinstance(event.answer, NoAnswer) and event.answer.reason.startswith("TimeoutError")
-        request = replace(event.request, port=port, headers=headers, body=body)
-        return send(ADDRESS, request, QUIET if quiet else PATIENCE)
+        return replace(event.request, port=port, headers=headers, body=body)
 
     def _compare(self, event: Exchange, ours: Answer | NoAnswer, console_before: int) -> None:
         self.counts.exchanges += 1

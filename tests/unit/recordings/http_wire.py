@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from recordings.http_events import Answer, Headers, NoAnswer, Request
@@ -30,6 +30,21 @@ def send(address: str, request: Request, timeout: float) -> Answer | NoAnswer:
             return _Stream(connection).answer()
     except (TimeoutError, ConnectionError) as error:
         return NoAnswer(f"{type(error).__name__}: {error}")
+
+
+def send_together(address: str, requests: Sequence[Request], timeout: float) -> list[Answer | NoAnswer]:
+    """Several requests written at once on one connection, so that no time of ours passes between them."""
+    answers: list[Answer | NoAnswer] = []
+    try:
+        with socket.create_connection((address, requests[0].port), timeout) as connection:
+            connection.settimeout(timeout)
+            connection.sendall(b"".join(render(request) for request in requests))
+            stream = _Stream(connection)
+            answers.extend(stream.answer() for _unused in requests)
+    except (TimeoutError, ConnectionError) as error:
+        lost = NoAnswer(f"{type(error).__name__}: {error}")
+        answers.extend(lost for _unused in requests[len(answers) :])
+    return answers
 
 
 def render(request: Request) -> bytes:
@@ -60,13 +75,13 @@ class _Stream:
     def answer(self) -> Answer:
         while b"\r\n\r\n" not in self.buffer:
             self._more()
-        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        head, _unused, self.buffer = self.buffer.partition(b"\r\n\r\n")
         first, *rest = head.decode("latin-1").split("\r\n")
-        version, _, status_and_reason = first.partition(" ")
-        status, _, reason = status_and_reason.partition(" ")
+        version, _unused, status_and_reason = first.partition(" ")
+        status, _unused, reason = status_and_reason.partition(" ")
         if version != "HTTP/1.1" or not status.isdigit():
             raise WireError(f"not a status line: {first!r}")
-        headers: Headers = tuple((k, v.strip()) for k, _, v in (line.partition(":") for line in rest))
+        headers: Headers = tuple((k, v.strip()) for k, _unused, v in (line.partition(":") for line in rest))
         lengths = [int(value) for key, value in headers if key.lower() == "content-length"]
         body = self.take(lengths[0]) if lengths else b""
         return Answer(int(status), reason, headers, body.decode())

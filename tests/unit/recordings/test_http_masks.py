@@ -136,7 +136,7 @@ def test_whoever_looks_now_and_then_sees_a_part_of_the_order(order: list[str], d
     kept = data.draw(st.lists(st.booleans(), min_size=len(order), max_size=len(order)))
     seen = [item for item, keep in zip(order, kept, strict=True) if keep]
     assert explains(order, seen)
-    assert explains(order, [item for item in seen for _ in range(2)])
+    assert explains(order, [item for item in seen for _unused in range(2)])
     assert not explains(order, [*order, "z"])
 
 

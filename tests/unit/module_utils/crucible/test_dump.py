@@ -66,7 +66,7 @@ def rendered(table, *, colour, blocks_per_extent, noise):
     for number, row in enumerate(table):
         first = number * blocks_per_extent
         line = f"{number:>3} {f'{first:0{last}}-{first + blocks_per_extent - 1:0{last}}':>7}"
-        paint = (lambda good: f"\x1b[{32 if good else 31}m") if colour else (lambda _: "")
+        paint = (lambda good: f"\x1b[{32 if good else 31}m") if colour else (lambda _unused: "")
         reset = "\x1b[0m" if colour else ""
         most = (max(one.generation for one in row), max(one.flush for one in row))
         line += (

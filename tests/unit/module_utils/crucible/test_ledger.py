@@ -257,7 +257,7 @@ def test_a_full_disk_hands_out_nothing(ledger, monkeypatch):
     ],
 )
 def test_trouble_with_the_disk_is_one_sentence(ledger, monkeypatch, number, sentence):
-    def refuse(*_: object) -> None:
+    def refuse(*_unused: object) -> None:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:

@@ -137,7 +137,7 @@ def test_a_host_that_swallows_connections_is_unreachable_in_time() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         held = []
-        for _ in range(4):
+        for _unused in range(4):
             one = socket.socket()
             one.setblocking(False)
             one.connect_ex(listener.getsockname())

@@ -52,7 +52,7 @@ def test_a_versioned_server_is_spoken_with_in_its_newest_version(version: str, h
 
 
 def test_a_server_newer_than_everything_known_is_spoken_with_in_the_newest_known_version() -> None:
-    found, _ = find(FakePropolis("9.0.0").answer)
+    found, _unused = find(FakePropolis("9.0.0").answer)
     assert found.dialect.label == "5.0.0"
     assert "later versions" in found.could_not_tell[0]
 

@@ -340,7 +340,7 @@ class TestWhatIsRead:
 
     def test_a_volume_without_end_is_no_answer_of_propolis(self) -> None:
         info: dict[str, Any] = samples.volume_info()["volume_info"]
-        for _ in range(20):
+        for _unused in range(20):
             info = {"volume": {"sub_volumes": [info], "read_only_parent": None}}
         with pytest.raises(NotPropolis, match="at most 8"):
             TODAY.read_disk_status(Value({"volume_info": info}, "x"))

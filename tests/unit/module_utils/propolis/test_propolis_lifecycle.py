@@ -24,7 +24,13 @@ from ansible_collections.apiary.propolis.plugins.module_utils.propolis.errors im
     WaitTimeout,
 )
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.instance import Instance, State
-from ansible_collections.apiary.propolis.plugins.module_utils.propolis.instance_waits import Log, missing_disks
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.instance_waits import (
+    Deadline,
+    Log,
+    missing_disks,
+    wait_for_state,
+    wait_until_gone,
+)
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.lifecycle import (
     Goal,
     Lifecycle,
@@ -35,7 +41,7 @@ from ansible_collections.apiary.propolis.plugins.module_utils.propolis.lifecycle
 )
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.server import Server
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.spec_description import Description
-from client_fakes import NO_INSTANCE, FakePropolis, refusal
+from client_fakes import NO_INSTANCE, FakePropolis, raw_server, refusal, silence
 
 OTHER_ID = samples.DESTINATION_ID
 DESCRIPTION = Description.from_json({"cpus": 4, "memory_mib": 1024, "disks": [samples.disk_request()]})
@@ -178,7 +184,7 @@ class TestCarryingOut:
     @pytest.mark.parametrize("api", ["5.0.0", "4.0.0", "1.0.0", "2023-01"])
     def test_an_instance_is_made_and_run_in_every_dialect(self, api: str) -> None:
         fake = fresh(api)
-        life, _ = carry(fake, Goal.RUNNING)
+        life, _unused = carry(fake, Goal.RUNNING)
         assert life.changed
         assert fake.state == "Running"
         assert fake.bodies("PUT", "/instance/state") == ["Run"]
@@ -186,19 +192,19 @@ class TestCarryingOut:
 
     def test_a_second_time_nothing_is_asked_for(self) -> None:
         fake = running()
-        life, _ = carry(fake, Goal.RUNNING)
+        life, _unused = carry(fake, Goal.RUNNING)
         assert not life.changed
         assert {said.method for said in fake.said} == {"GET"}
 
     @pytest.mark.parametrize("goal", [Goal.STOPPED, Goal.ABSENT])
     def test_an_instance_is_ended_and_its_server_free(self, goal: Goal) -> None:
         fake = running()
-        life, _ = carry(fake, goal)
+        life, _unused = carry(fake, goal)
         assert (life.changed, fake.state) == (True, "Destroyed")
 
     def test_an_instance_is_rebooted_and_runs_again(self) -> None:
         fake = running()
-        life, _ = carry(fake, Goal.REBOOTED)
+        life, _unused = carry(fake, Goal.REBOOTED)
         assert (life.changed, fake.published[-2:]) == (True, [(4, "Rebooting"), (5, "Running")])
 
     def test_a_reboot_that_takes_a_while_is_waited_for(self) -> None:
@@ -213,7 +219,7 @@ class TestCarryingOut:
     def test_without_waiting_the_wish_is_left_at_the_server(self) -> None:
         fake = running()
         fake.scripts["Stop"] = []
-        life, _ = carry(fake, Goal.STOPPED, wait=False)
+        life, _unused = carry(fake, Goal.STOPPED, wait=False)
         assert life.changed
 
     def test_an_instance_that_is_ending_is_waited_for_before_its_successor_is_made_even_without_waiting(self) -> None:
@@ -288,7 +294,7 @@ class TestCarryingOut:
         fake = fresh()
         fake.disk_status = samples.volume_info("go_active")
         threading.Timer(0.3, setattr, (fake, "disk_status", samples.volume_info())).start()
-        life, _ = carry(fake, Goal.RUNNING)
+        life, _unused = carry(fake, Goal.RUNNING)
         assert life.disks[0].active
 
     def test_a_disk_that_another_session_has_taken_is_a_failure_not_a_wait(self) -> None:
@@ -381,7 +387,7 @@ class TestCarryingOut:
         fake = fresh()
         usual = fake._ensure
         fake._ensure = lambda said: (usual(said), time.sleep(1.2))[0]  # type: ignore[method-assign,func-returns-value]
-        life, _ = carry(fake, Goal.PRESENT, timeout=0.6)
+        life, _unused = carry(fake, Goal.PRESENT, timeout=0.6)
         assert life.changed
         fake = fresh()
         fake._ensure = lambda said: time.sleep(1.2) or NO_INSTANCE  # type: ignore[method-assign,func-returns-value]
@@ -393,6 +399,47 @@ class TestCarryingOut:
             life = Lifecycle(Server.open(address), wanted(Goal.PRESENT, id=None), timeout=1, log=Log(None))
             with pytest.raises(AssertionError):
                 life.carry_out(Plan((CREATE,), None, State.CREATING))
+
+
+class TestWaits:
+    def test_an_instance_that_ends_as_something_else_is_no_timeout(self) -> None:
+        fake = running()
+        fake.publish("Destroyed")
+        with fake.serve() as address, pytest.raises(InstanceFailed, match=r"ended \(Destroyed\)") as caught:
+            wait_for_state(Server.open(address), lambda now: now.state is State.RUNNING, Deadline(3), wanted="Running")
+        assert caught.value.code == "instance_ended"
+
+    def test_an_end_that_is_published_while_nobody_looked_is_found_by_looking_again(self) -> None:
+        fake = running()
+        fake.publish("Failed")
+        looks = iter([False, True])
+        with fake.serve() as address:
+            seen = wait_for_state(Server.open(address), lambda now: next(looks), Deadline(3), wanted="looked at twice")
+        assert seen.state is State.FAILED
+
+    def test_a_server_that_hangs_for_longer_than_a_request_may_take_is_deaf_and_not_slow(self) -> None:
+        with raw_server(silence) as address:
+            server = Server.open(address, api="5.0.0", timeout=0.2)
+            with pytest.raises(NoAnswer):
+                wait_for_state(server, lambda now: True, Deadline(2), wanted="Running")
+            with pytest.raises(WaitTimeout, match="last seen: nothing"):
+                wait_for_state(server, lambda now: True, Deadline(0.1), wanted="Running")
+
+    def test_an_instance_that_its_server_has_forgotten_is_gone(self) -> None:
+        with FakePropolis("2023-01").serve() as address:
+            wait_until_gone(Server.open(address), Deadline(2))
+
+    def test_a_refusal_that_says_nothing_of_an_end_is_passed_on(self) -> None:
+        fake = running()
+        fake.instead["GET", "/instance/state-monitor"] = refusal(400, "unable to parse JSON body")
+        with fake.serve() as address, pytest.raises(ApiError, match="unable to parse"):
+            wait_until_gone(Server.open(address), Deadline(2))
+
+    def test_a_wait_for_an_end_that_finds_an_ended_instance_is_over_at_once(self) -> None:
+        fake = running()
+        fake.publish("Failed")
+        with fake.serve() as address:
+            wait_until_gone(Server.open(address), Deadline(2))
 
 
 class TestMissingDisks:

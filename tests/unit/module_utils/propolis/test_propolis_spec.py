@@ -164,7 +164,7 @@ class TestVolumes:
 
     def test_volumes_inside_each_other_without_end_are_refused(self) -> None:
         request: dict[str, Any] = samples.vcr()
-        for _ in range(20):
+        for _unused in range(20):
             request = {"type": "volume", "id": samples.VOLUME_ID, "block_size": 512, "sub_volumes": [request]}
         with pytest.raises(BadDescription, match="at most 8"):
             check_volume(request, "x")

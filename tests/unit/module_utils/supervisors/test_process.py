@@ -206,7 +206,7 @@ def test_the_open_file_limit_reaches_the_program_and_ours_is_as_before(superviso
 def test_a_limit_that_the_host_does_not_allow_is_named_with_both_numbers(supervisor, monkeypatch):
     import resource
 
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
+    monkeypatch.setattr(resource, "getrlimit", lambda _unused: (256, 1024))
     with pytest.raises(OpenFileLimitError, match="ds0 needs 4013 open files, this host allows 1024") as caught:
         supervisor.start(Service("ds0", SLEEPER, open_files=4013), timeout=1)
     assert caught.value.code == "open_file_limit"
@@ -256,7 +256,7 @@ def test_a_long_log_is_set_aside_at_the_next_start(supervisor, monkeypatch):
 def test_a_process_of_another_user_is_named(supervisor, monkeypatch):
     status = supervisor.start(Service("ds0", SLEEPER), timeout=1)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_unused: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     with monkeypatch.context() as patch:
@@ -339,7 +339,7 @@ def test_a_process_that_survives_everything_is_told(supervisor, monkeypatch):
 
     status = supervisor.start(Service("ds0", SLEEPER), timeout=1)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "killpg", lambda *_: None)
+        patch.setattr(os, "killpg", lambda *_unused: None)
         patch.setattr(process, "_AFTER_SIGKILL", 0.05)
         with pytest.raises(NotStoppableError, match=f"process {status.pid} is still there 0.05 s after SIGKILL"):
             supervisor.stop("ds0", timeout=0.05)

@@ -20,11 +20,13 @@ def dump_block(regions: Sequence[Region], block: int, *, colour: bool) -> None:
     """Print the four tables about an absolute block number."""
     extent, inside = divmod(block, regions[0].definition.blocks_per_extent)
     found = [region.read(block, 1) for region in regions]
-    contexts = [context for (context,), _ in found]
+    contexts = [context for (context,), _unused in found]
     out = sys.stdout
     out.write(f"Extent {extent} Block in extent {inside}  Actual block {block}\n\n")
     out.write(f"{'DATA':>6}  {'SHA256':64}  VER\n{'-' * 6}  {'-' * 64}  {'-' * 3}\n")
-    for index, ((_, data), letter) in enumerate(zip(found, letters_of([data for _, data in found]), strict=True)):
+    for index, ((_unused, data), letter) in enumerate(
+        zip(found, letters_of([data for _unused, data in found]), strict=True)
+    ):
         out.write(f"{index:6}  {hashlib.sha256(data).hexdigest()}   {painted(letter, colour=colour)} \n")
     out.write("\n")
     age = regions[0].age
@@ -54,7 +56,7 @@ def _has_row(contexts: Sequence[BlockContext | None], age: Age, *, encrypted: bo
 def _table(name: str, width: int, cells: Sequence[str], has_row: bool) -> None:
     out = sys.stdout
     out.write(f"{name:>6}  " + "".join(f"{index:^{width}} " for index in range(len(cells))) + f"{'DIFF':>5} \n")
-    out.write(f"{'-' * 6}  " + "".join(f"{'-' * width} " for _ in cells) + f"{'-' * 5} \n")
+    out.write(f"{'-' * 6}  " + "".join(f"{'-' * width} " for _unused in cells) + f"{'-' * 5} \n")
     if has_row:
         # An empty cell always counts as a difference, even beside others.
         equal = all(cell and cell == cells[0] for cell in cells)

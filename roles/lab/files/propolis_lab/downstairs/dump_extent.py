@@ -62,4 +62,8 @@ def _blocks(
         found = [region.read(start, length) for region in regions]
         for index in range(length):
             piece = slice(index * size, (index + 1) * size)
-            yield start + index, [data[piece] for _, data in found], [contexts[index] for contexts, _ in found]
+            yield (
+                start + index,
+                [data[piece] for _unused, data in found],
+                [contexts[index] for contexts, _unused in found],
+            )

@@ -17,7 +17,7 @@ _MIB = 1 << 20
 
 def extent_info(directory: Path, blocks: tuple[int, int] | None) -> None:
     """Print the facts and, for a range of blocks within an extent, their offsets. Raises RegionError, Failure."""
-    definition, _ = read_definition(directory, Age.TODAY)
+    definition, _unused = read_definition(directory, Age.TODAY)
     layout = Layout(definition.block_size, definition.blocks_per_extent)
     if blocks is not None and blocks[1] >= layout.blocks:
         raise Failure(f"Block {blocks[1]} is not below {layout.blocks}, the number of blocks in an extent")

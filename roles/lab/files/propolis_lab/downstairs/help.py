@@ -29,7 +29,7 @@ def command_help(command: Command) -> str:
         # Defaults that are numbers or addresses are worth showing; flags have none.
         default = f" [default: {option.default}]" if option.default and isinstance(option.default, int | str) else ""
         shown.append((short + option.shown, option.about + default))
-    width = max([len(left) for left, _ in shown], default=0)
+    width = max([len(left) for left, _unused in shown], default=0)
     lines = [f"  {left:{width}}  {right}".rstrip() for left, right in shown]
     parts = [f"{command.about}.\n\n{STAND_IN}\nUsage: {full_usage(command)}\n"]
     if lines:

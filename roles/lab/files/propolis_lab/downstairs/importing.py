@@ -48,7 +48,7 @@ def _copy(region: Region, reader: BinaryIO) -> int:
     """
     size = region.definition.block_size
     per_extent = region.definition.blocks_per_extent
-    chunks = [memoryview(bytearray(max(size, _CHUNK_BYTES // size * size))) for _ in range(2)]
+    chunks = [memoryview(bytearray(max(size, _CHUNK_BYTES // size * size))) for _unused in range(2)]
     block = 0
     writing: Future[None] | None = None
     settling: list[Future[None]] = []

@@ -63,7 +63,7 @@ class JobQueue:
     def describe(self) -> list[str]:
         """One line for each job that waits, as an answer to somebody who looks at the log."""
         unready = sorted({arrival: job for jobs in self._waiting.values() for arrival, job in jobs}.items())
-        return [f"job {job.job_id} {type(job).__name__} waits for {list(job.dependencies)}" for _, job in unready]
+        return [f"job {job.job_id} {type(job).__name__} waits for {list(job.dependencies)}" for _unused, job in unready]
 
     def _place(self, arrival: int, job: JobRequest) -> None:
         # A job waits under one unmet dependency at a time: only that one's end can bring it nearer.

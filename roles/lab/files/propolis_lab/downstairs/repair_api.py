@@ -91,10 +91,10 @@ class RepairApi:
         )
         return response
 
-    async def _region_info(self, _: web.Request) -> web.Response:
+    async def _region_info(self, _unused: web.Request) -> web.Response:
         return _json(self._region.definition.as_json(Age.TODAY))
 
-    async def _region_mode(self, _: web.Request) -> web.Response:
+    async def _region_mode(self, _unused: web.Request) -> web.Response:
         return _json(self._service.read_only)
 
     async def _repair_ready(self, request: web.Request) -> web.StreamResponse:

@@ -141,7 +141,7 @@ async def _accept(listener: socket.socket, service: Service) -> None:
     try:
         while True:
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection, _unused = await loop.sock_accept(listener)
             except ConnectionAbortedError:  # gone before it was taken
                 continue
             if service.faults.refuses(port):

@@ -75,7 +75,7 @@ def vector(inner: Coding) -> Coding:
         if inner.item:
             return struct.unpack_from(f"<{count}{inner.item}", data, offset), offset + count * inner.least
         values = []
-        for _ in range(count):
+        for _unused in range(count):
             value, offset = inner.read(data, offset)
             values.append(value)
         return tuple(values), offset
@@ -122,7 +122,7 @@ def record(cls: type[Any]) -> Coding:
     """The fields of a dataclass, one after the other, in the order in which they are declared."""
     hints = get_type_hints(cls, include_extras=True)
     codings = [(field.name, coding_of(hints[field.name])) for field in fields(cls)]
-    readers = [coding.read for _, coding in codings]
+    readers = [coding.read for _unused, coding in codings]
     writers = [(name, coding.write) for name, coding in codings]
 
     def read(data: Buffer, offset: int) -> tuple[Any, int]:
@@ -136,7 +136,7 @@ def record(cls: type[Any]) -> Coding:
         for name, write_field in writers:
             write_field(getattr(value, name), parts)
 
-    return Coding(read, write, sum(coding.least for _, coding in codings))
+    return Coding(read, write, sum(coding.least for _unused, coding in codings))
 
 
 def _read_bulk(data: Buffer, offset: int) -> tuple[Buffer, int]:

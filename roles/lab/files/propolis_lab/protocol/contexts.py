@@ -51,9 +51,11 @@ def _read_block_contexts(data: Buffer, offset: int) -> tuple[tuple[BlockContext,
     count, offset = counted(data, offset, _HASH.size, "block contexts")
     end = offset + count * _HASH.size
     if not any(data[offset + 8 : end : _HASH.size]):  # all plain: the usual case, worth a short cut
-        return tuple(plain_contexts(BlockContext, [value for value, _ in _HASH.iter_unpack(data[offset:end])])), end
+        return tuple(
+            plain_contexts(BlockContext, [value for value, _unused in _HASH.iter_unpack(data[offset:end])])
+        ), end
     contexts = []
-    for _ in range(count):
+    for _unused in range(count):
         value, encrypted = _HASH.unpack_from(data, offset)
         offset += _HASH.size
         if encrypted > 1:
@@ -93,7 +95,7 @@ def _read_read_contexts(data: Buffer, offset: int) -> tuple[tuple[ReadContext, .
         if kinds == (2,) * count:
             return tuple(plain_contexts(UnencryptedContext, hashes)), end
     contexts: list[ReadContext] = []
-    for _ in range(count):
+    for _unused in range(count):
         (kind,) = NUMBER.unpack_from(data, offset)
         if kind == 0:
             contexts.append(EMPTY)

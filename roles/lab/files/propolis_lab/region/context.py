@@ -117,9 +117,9 @@ def unpack_slot(slot: Buffer) -> Slot | None:
     if slot[0] != 1 or slot[_ENCRYPTED_AT] > 1:
         raise ValueError(f"a context slot has the marks {slot[0]} and {slot[_ENCRYPTED_AT]}, where 0 or 1 belong")
     if slot[_ENCRYPTED_AT]:
-        _, hash_, _, nonce, tag, stored, _ = _ENCRYPTED.unpack(slot)
+        _unused, hash_, _unused, nonce, tag, stored, _unused = _ENCRYPTED.unpack(slot)
         return Slot(BlockContext(hash_, (nonce, tag)), stored)
-    _, hash_, _, stored, _ = _PLAIN.unpack(slot)
+    _unused, hash_, _unused, stored, _unused = _PLAIN.unpack(slot)
     return Slot(BlockContext(hash_), stored)
 
 

@@ -171,7 +171,7 @@ class Region:
                 extent.flush(flush_number, generation)
             return
         with ThreadPoolExecutor(min(_FLUSH_THREADS, len(chosen))) as pool:
-            for _ in pool.map(lambda extent: extent.flush(flush_number, generation), chosen):
+            for _unused in pool.map(lambda extent: extent.flush(flush_number, generation), chosen):
                 pass
 
     def extent_flush(self, extent: int, flush_number: int, generation: int) -> None:

@@ -91,7 +91,7 @@ class SqliteExtent:
         self.write(start, [BlockContext(found) for found in hashes], hashes, data)
 
     def unwritten(self, start: int, count: int) -> list[tuple[int, int]]:
-        written = {block for block, _, _ in self._database.contexts(start, count)}
+        written = {block for block, _unused, _unused in self._database.contexts(start, count)}
         runs: list[tuple[int, int]] = []
         for block in range(start, start + count):
             if block in written:
@@ -124,7 +124,7 @@ class SqliteExtent:
             count = min(step, self._blocks - start)
             hashes = block_hashes(self.read_data(start, count), self._block_size)
             stored: dict[int, set[int]] = {}
-            for block, _, stored_hash in self._database.contexts(start, count):
+            for block, _unused, stored_hash in self._database.contexts(start, count):
                 stored.setdefault(block, set()).add(stored_hash)
             for block in sorted(stored):
                 if hashes[block - start] not in stored[block]:

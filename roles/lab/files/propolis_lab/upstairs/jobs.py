@@ -132,7 +132,7 @@ class JobTable:
         self._jobs: dict[int, Job] = {}
         self.open_jobs = [0] * REPLICAS
         self.open_bytes = [0] * REPLICAS
-        self.skipped: tuple[set[int], ...] = tuple(set() for _ in range(REPLICAS))
+        self.skipped: tuple[set[int], ...] = tuple(set() for _unused in range(REPLICAS))
         """The jobs that a downstairs never gets; none of its other jobs may depend on them."""
         self.finished_jobs = 0
         self.finished_bytes = 0

@@ -158,7 +158,7 @@ def _region(fields: Fields, version: int) -> RegionRequest:
 def _options(fields: Fields, version: int) -> RegionOptions:
     options = RegionOptions(
         id=fields.uuid("id"),
-        targets=tuple(_address(value) for value in fields.items("target")),
+        targets=tuple(parse_address(value) for value in fields.items("target")),
         lossy=fields.truth("lossy"),
         flush_timeout=_flush_timeout(fields.values.get("flush_timeout"), version),
         key=_key(fields.optional_text("key", secret=True)),
@@ -214,7 +214,8 @@ def _key(text: str | None) -> bytes | None:
     return key
 
 
-def _address(value: Any) -> SocketAddress:
+def parse_address(value: Any) -> SocketAddress:
+    """An IP address and a port as in ``127.0.0.1:8810`` or ``[::1]:8810``. Raises RequestError."""
     if not isinstance(value, str):
         raise RequestError(f"target: invalid type: {describe(value)}, expected socket address")
     host, colon, port = value.rpartition(":")

@@ -24,7 +24,7 @@ class Upstairs:
 
     Reads, writes and flushes made before that are held until the volume is active; they are refused with IoError when
     it is disabled. Raises RequestError for pieces that don't fit together. ``log`` gets a text, as the real upstairs
-    logs it where it is known, and details with their "level".
+    logs it where it is known, and details with their "level". ``faults`` are by default those of the environment.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Upstairs:
         self.size = request.blocks * request.block_size
         self._log = log
         settings = settings or settings_for(message_version)
-        faults = faults or Faults()
+        faults = Faults.load("upstairs") if faults is None else faults
 
         def region_set(region: RegionRequest) -> RegionSet:
             return RegionSet(region, settings, log, faults, nonces)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, WSServerHandshakeError
@@ -72,8 +73,14 @@ async def connect(target: MigrationTarget) -> ClientLink:
         raise ConnectError(f"Websocket error: HTTP error: {error.status}") from None
     except (ClientError, OSError) as error:
         await session.close()
-        raise ConnectError(f"Websocket error: IO error: {error}") from None
+        raise ConnectError(f"Websocket error: IO error: {_io_error(error)}") from None
     return ClientLink(session, socket)
+
+
+def _io_error(error: Exception) -> str:
+    """An I/O error in the words of the real server's log, e.g. `Connection refused (os error 111)`."""
+    number = error.errno if isinstance(error, OSError) else None
+    return f"{os.strerror(number)} (os error {number})" if number else str(error)
 
 
 class Arrival:
@@ -163,8 +170,9 @@ class Arrival:
         try:
             return replaced(spec, dict(self._target.replace_components))
         except IncompatibleError as error:
-            self._log.error("source and destination instance specs incompatible", error=str(error))
-            raise IncompatibleError(f"instance specs incompatible: {error}") from None
+            reason = f"instance specs incompatible: {error}"
+            self._log.error("source and destination instance specs incompatible", error=reason)
+            raise IncompatibleError(f"instance specs incompatible: {reason}") from None
 
     async def _make(self, channel: Channel, driver: Driver, spec: InstanceSpec) -> None:
         try:
