@@ -32,6 +32,7 @@ RETRIED_READS: dict[type[Exception], str] = {
 
 LARGEST_ANSWER = 32 * 1024 * 1024  # bytes; 1 MiB of console history is about 4 MiB of JSON
 NO_BODY = object()  # a request without a body; None would be the JSON value null
+_GRACE = 0.25  # seconds in which the library may say more exactly than we what took too long
 _LONGEST_MESSAGE = 600  # characters of a server's own words that are repeated to the user
 
 
@@ -124,7 +125,7 @@ class Client:
 
         threading.Thread(target=work, name=f"{asked} {self.address}", daemon=True).start()
         try:
-            result = outcome.get(timeout=seconds)
+            result = outcome.get(timeout=seconds + _GRACE)
         except queue.Empty:
             raise self._no_answer(asked, seconds) from None
         if isinstance(result, _Raw):

@@ -143,7 +143,7 @@ def test_a_host_that_swallows_connections_is_unreachable_in_time() -> None:
             one.connect_ex(listener.getsockname())
             held.append(one)
         started = time.monotonic()
-        with pytest.raises((Unreachable, NoAnswer)):
+        with pytest.raises(Unreachable, match="no connection within"):
             client(f"127.0.0.1:{listener.getsockname()[1]}", timeout=0.4).call("GET", "/instance")
         assert time.monotonic() - started < 2
         for one in held:
