@@ -278,6 +278,24 @@ def test_a_server_without_a_console_is_read_by_its_history_and_cannot_be_typed_i
         listen(wish(alpha, send=("x",)))
 
 
+def test_a_console_that_breaks_while_lines_are_typed_is_told_and_can_be_closed_twice(alpha: FakeServer) -> None:
+    console = Socket(Server.open(alpha.address, timeout=1), 1)
+    alpha.kill()
+    alpha.drop_consoles()
+    with pytest.raises(Unreachable, match="while lines were typed"):
+        for _turn in range(100):
+            console.type(b"x" * 1000)
+            time.sleep(0.01)
+    console.close()
+    console.close()
+
+
+def test_a_close_frame_and_a_text_that_is_no_move_are_told_apart(alpha: FakeServer) -> None:
+    alpha.raw_console = b"\x81\x02hi\x82\x01x\x88\x02\x03\xe9"
+    console = Socket(Server.open(alpha.address, timeout=1), 1)
+    assert [console.listen(1).news for _turn in range(3)] == [News.OUTPUT, News.OUTPUT, News.CLOSED]
+
+
 def test_bytes_that_are_no_longer_kept_are_skipped_and_counted(alpha: FakeServer) -> None:
     alpha.history = b"x" * 100_000 + b"end\r\n"
     alpha.history_starts = 1000
