@@ -29,6 +29,8 @@ class Replica:
 
     port: int = 0
     connections: dict[int, Connection] = field(default_factory=dict)
+    closed: set[int] = field(default_factory=set)
+    """The connections that it closed itself."""
     _accepted: asyncio.Queue[Connection] = field(default_factory=asyncio.Queue)
     _server: asyncio.Server | None = None
 
@@ -62,6 +64,7 @@ class Replica:
             return f"ds{event.replica}: the upstairs sent something where it closed in the recording" if frame else ""
         elif event.kind == "downstairs closed":
             writer.close()
+            self.closed.add(event.connection)
         return ""
 
 
