@@ -163,7 +163,7 @@ class SpecDialect(Dialect):
 
 def _read_spec(spec: Value) -> Spec:
     board = spec.get("board")
-    components = {name: member for name, member in spec.get("components").members()}
+    components = dict(spec.get("components").members())
     types = {name: member.get("type").text() for name, member in components.items()}
     return Spec(
         cpus=board.get("cpus").number(),
