@@ -91,7 +91,7 @@ class SqliteExtent:
         self.write(start, [BlockContext(found) for found in hashes], hashes, data)
 
     def unwritten(self, start: int, count: int) -> list[tuple[int, int]]:
-        written = {block for block, _unused, _unused in self._database.contexts(start, count)}
+        written = {found[0] for found in self._database.contexts(start, count)}
         runs: list[tuple[int, int]] = []
         for block in range(start, start + count):
             if block in written:
