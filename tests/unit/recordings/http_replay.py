@@ -82,7 +82,7 @@ def pieces(events: Sequence[Event]) -> list[list[Event]]:
     found: list[list[Event]] = [[]]
     for event in events:
         found[-1].append(event)
-        if isinstance(event, Down):
+        if isinstance(event, Down) and (event.names == ("all",) or set(SERVERS) <= set(event.names)):
             found.append([])
     return [piece for piece in found if any(isinstance(event, Exchange | Opening) for event in piece)]
 
@@ -210,12 +210,19 @@ class Replay:
         if self._is_omitted(event.line):
             return
         self._end_following()
+        self._started_quietly(event)
         self.pacing.settle(event.at, event.request.port)
         if '"MigrationTarget"' in event.request.body:
             self._follow(event, position)
         console_before = self._console_before(event)
         ours = self._send(event)
         self._compare(event, ours, console_before)
+
+    def _started_quietly(self, event: Exchange) -> None:
+        """A server that was ended and answers again was started meanwhile, though the recording does not say so."""
+        port = event.request.port
+        if isinstance(event.answer, Answer) and self.pacing.names[port] not in self.lab.processes:
+            self.lab.up_server(self.pacing.names[port], port, self.lab.places.here("STATE/bootrom.bin"))
 
     def _burst(self, together: Sequence[Exchange]) -> None:
         self._end_following()
@@ -322,8 +329,7 @@ class Replay:
     def _(self, event: LogLines, position: int) -> None:
         self._end_following()
         if not self._is_omitted(event.line):
-            process = self.lab.processes.get(event.program)
-            compare_logs(event, process.output() if process else "", self.lab.places, self.report)
+            compare_logs(event, self.lab.output_of(event.program), self.lab.places, self.report)
 
     @_replay.register
     def _(self, event: Published, position: int) -> None:

@@ -34,6 +34,7 @@ RECORDINGS = {
     "b2-ensure-failures": 78,
     "c1-migration-success": 25,
     "c2-migration-generation": 39,
+    "c3-migration-failures": 70,
     "f-api-versions": 71,
 }
 
