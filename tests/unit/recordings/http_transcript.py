@@ -215,7 +215,7 @@ def _body(text: str, length: int) -> tuple[str, Cut | None]:
     stripped = text.rstrip("\n")
     if found := CUT.search(stripped):
         return stripped[: found.start()], Cut(int(found[1]))
-    if len(text.encode()) > length > len(stripped.encode()):
+    if len(text.encode()) >= length > len(stripped.encode()):
         return text.encode()[:length].decode(), None
     return stripped, None
 

@@ -75,7 +75,7 @@ class _Stream:
     def answer(self) -> Answer:
         while b"\r\n\r\n" not in self.buffer:
             self._more()
-        head, _unused, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        head, _separator, self.buffer = self.buffer.partition(b"\r\n\r\n")
         first, *rest = head.decode("latin-1").split("\r\n")
         version, _unused, status_and_reason = first.partition(" ")
         status, _unused, reason = status_and_reason.partition(" ")

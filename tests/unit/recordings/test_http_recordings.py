@@ -22,7 +22,8 @@ from recordings.http_differences import (
 )
 from recordings.http_events import Cut, Event, Exchange
 from recordings.http_lab import running
-from recordings.http_replay import Instructions, Replay, pieces, prepare, recorded_regions
+from recordings.http_replay import Replay
+from recordings.http_scenario import Instructions, pieces, prepare, recorded_regions
 from recordings.http_transcript import read
 from shared import needs_shared, recordings
 

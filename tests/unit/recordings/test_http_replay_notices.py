@@ -21,7 +21,8 @@ from recordings.http_events import (
     StateMissed,
 )
 from recordings.http_lab import running
-from recordings.http_replay import Instructions, Replay, prepare
+from recordings.http_replay import Replay
+from recordings.http_scenario import Instructions, prepare
 from recordings.http_transcript import read
 from shared import needs_shared, recordings
 

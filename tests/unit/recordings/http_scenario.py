@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a replay is given and what it gives: the lab for a recording, its pieces, instructions, and counts."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recordings.http_events import Answer, Down, Event, Exchange, Opening, Up
+from recordings.http_lab import Lab
+from recordings.http_ports import Ports
+
+SERVERS = ("srvA", "srvB")
+"""The recorded names of the servers, in the order of their ports."""
+
+
+@dataclass
+class Counts:
+    """How much one replay compared."""
+
+    exchanges: int = 0
+    contracts: int = 0
+    websockets: int = 0
+    frames: int = 0
+    publications: int = 0
+    migrations: int = 0
+    looks: int = 0
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What a replay must know beside the recording: lines of exchanges not to send, whole bodies of cut requests by
+    line, and the bootrom path after a remark with these words."""
+
+    omitted: frozenset[int] = frozenset()
+    bodies: Mapping[int, str] = field(default_factory=dict)
+    bootroms: Mapping[str, str] = field(default_factory=dict)
+
+
+def pieces(events: Sequence[Event]) -> list[list[Event]]:
+    """The parts of a recording between which all servers were started anew; each can be replayed by itself."""
+    found: list[list[Event]] = [[]]
+    for event in events:
+        found[-1].append(event)
+        if isinstance(event, Down) and (event.names == ("all",) or set(SERVERS) <= set(event.names)):
+            found.append([])
+    return [piece for piece in found if any(isinstance(event, Exchange | Opening) for event in piece)]
+
+
+def prepare(events: Sequence[Event], folder: Path) -> Lab:
+    """A lab for this recording: ports chosen, nothing running yet."""
+    folder.mkdir(exist_ok=True)
+    servers = {port for event in events if isinstance(event, Up) for port in event.servers}
+    downstairs = {port for event in events if isinstance(event, Up) for port in event.downstairs}
+    mentioned = {port for event in events if isinstance(event, Exchange) for port in _targets(event.request.body)}
+    ports = Ports.choose(servers, downstairs | (mentioned - servers))
+    (folder / "bootrom.bin").write_bytes(b"\0" * 4096)
+    return Lab(folder, ports, recorded_regions(events, downstairs))
+
+
+def recorded_regions(events: Sequence[Event], downstairs: set[int]) -> dict[int, str]:
+    """The region id behind each recorded downstairs port, from the disk statuses; a new one where none is shown."""
+    found = {port: str(uuid.uuid4()) for port in downstairs}
+    pattern = r'"region_id":"([0-9a-f-]{36})","target_addr":"127\.0\.0\.1:(\d+)"'
+    for event in events:
+        if isinstance(event, Exchange) and isinstance(event.answer, Answer):
+            found.update({int(port): region for region, port in re.findall(pattern, event.answer.body)})
+    return found
+
+
+def _targets(body: str) -> list[int]:
+    return [int(port) for port in re.findall(r"127\.0\.0\.1:([1-5]\d{3}|\d{5})\b", body)]
