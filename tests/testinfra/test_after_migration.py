@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,12 @@ def test_each_guest_was_booted_once_and_its_heartbeats_have_no_hole_and_no_doubl
         assert len(boots) == 1, f"{name} was booted {len(boots)} times"
         beats = [line for line in lines if line["event"] == "heartbeat"]
         numbers = [line["number"] for line in beats]
-        assert numbers == list(range(1, len(numbers) + 1)), f"{name}: {numbers}"
+        wrong = [(one, two) for one, two in pairwise(numbers) if two != one + 1]
+        assert (numbers[0], wrong) == (1, []), f"{name}: heartbeats that do not follow each other: {wrong}"
+        # Two heartbeats may be of one tick: writes of an nvme disk wait after a move, and are made up for then.
         ticks = [line["tick"] for line in beats]
-        assert ticks == sorted(set(ticks)), f"{name}: {ticks}"
+        back = [(one, two) for one, two in pairwise(ticks) if two < one]
+        assert back == [], f"{name}: the guest's memory went back in time: {back}"
 
 
 def test_each_guest_has_written_on_both_servers_first_at_one_generation_then_at_the_next(
