@@ -129,7 +129,7 @@ async def test_a_replica_that_missed_too_much_is_repaired_while_the_guest_goes_o
         await trio.stop_all()
         assert trio.equal()
         assert trio.contents(1) == expected
-        assert not [text for text in log.texts(50)]
+        assert list(log.texts(50)) == []
 
 
 @on_loop

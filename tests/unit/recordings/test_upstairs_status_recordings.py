@@ -36,7 +36,7 @@ def recorded() -> list[str]:
 def address(text: str | None) -> SocketAddress | None:
     if text is None:
         return None
-    host, _, port = text.rpartition(":")
+    host, _unused, port = text.rpartition(":")
     return SocketAddress(ip_address(host), int(port))
 
 

@@ -62,7 +62,8 @@ class Rule:
         self._one_of("message", self.message, (None, *_TAGS))
         numbers = [("skip", self.skip, 0), ("times", self.times, 0), ("port", self.port, 0), ("byte", self.byte, None)]
         for name, value, least in numbers:
-            if value is not None and (type(value) is not int or (least is not None and value < least)):
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and (not whole or (least is not None and value < least)):
                 raise FaultsError(f"'{name}' of a fault must be a whole number from {least or 0} up; found {value!r}.")
         if self.do in ("delay", "slow"):
             if not isinstance(self.seconds, int | float) or isinstance(self.seconds, bool) or self.seconds <= 0:
@@ -87,12 +88,12 @@ class Faults:
         self._matches = [0] * len(self._rules)
 
     @classmethod
-    def load(cls, side: Side, text: str | None = None, environment: Mapping[str, str] = os.environ) -> Faults:
+    def load(cls, side: Side, text: str | None = None, environment: Mapping[str, str] | None = None) -> Faults:
         """The faults of ``side`` from ``text`` (JSON or a file name), else from the file that the variable names.
 
         Raises FaultsError when there is a description that can't be read.
         """
-        text = text or environment.get(VARIABLE)
+        text = text or (os.environ if environment is None else environment).get(VARIABLE)
         return cls(parse(text) if text else (), side)
 
     def __bool__(self) -> bool:

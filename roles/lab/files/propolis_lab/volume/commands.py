@@ -111,7 +111,7 @@ async def _open(options: argparse.Namespace, *, read_only: bool) -> Upstairs:
     volume = Upstairs(Upstairs.parse(_request(options, geometry, read_only)), log=_log(options), settings=settings)
     activation = asyncio.create_task(volume.activate())
     try:
-        _, late = await asyncio.wait([activation], timeout=options.timeout)
+        _unused, late = await asyncio.wait([activation], timeout=options.timeout)
         if late:
             raise ToolError(_why_not(volume, options.timeout, settings))
         await activation
