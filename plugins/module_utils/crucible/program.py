@@ -95,7 +95,8 @@ class DownstairsProgram:
     def _run(self, arguments: list[str]) -> Outcome:
         command = (self.executable, *arguments)
         try:
-            child = subprocess.Popen(
+            # Ansible's run_command is not known here: this is code without Ansible.
+            child = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 env={key: value for key, value in os.environ.items() if key != "RUST_BACKTRACE"},
                 start_new_session=True,

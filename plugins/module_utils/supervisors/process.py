@@ -257,7 +257,8 @@ def _spawn(service: Service, environment: dict[str, str], output: int) -> subpro
     """A child in a session of its own. It is re-parented to init when the task that started it ends."""
     program = service.argv[0] if service.argv else ""
     try:
-        return subprocess.Popen(
+        # Ansible's run_command is not known here: this is code without Ansible, and the process outlives a module.
+        return subprocess.Popen(  # pylint: disable=ansible-bad-function
             list(service.argv), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=service.cwd,
             env=environment, start_new_session=True, close_fds=True,
         )  # fmt: skip

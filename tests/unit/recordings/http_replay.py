@@ -103,13 +103,13 @@ class Replay:
         raise TypeError(f"no replay of {type(event).__name__} at {self.name}:{event.line}, event {position}")
 
     @_replay.register(Note | Polled | Monitored | DiskWatched)
-    def _(self, event: Event, position: int) -> None:
+    def _on_event(self, event: Event, position: int) -> None:
         """Remarks say nothing to do; what others saw is compared with the migration that they watched."""
 
     # -- processes -----------------------------------------------------------------------------------------------------
 
     @_replay.register
-    def _(self, event: Up, position: int) -> None:
+    def _on_up(self, event: Up, position: int) -> None:
         self.pacing.names = dict(zip(event.servers, SERVERS, strict=True))
         if self.uses_disks:
             self.lab.up_downstairs(event.downstairs)
@@ -121,14 +121,14 @@ class Replay:
                 self.lab.up_server(name, port, bootrom)
 
     @_replay.register
-    def _(self, event: Down, position: int) -> None:
+    def _on_down(self, event: Down, position: int) -> None:
         self._end_following()
         self.consoles.check_unheard()
         for name in list(self.lab.processes) if event.names == ("all",) else event.names:
             self.lab.down(name)
 
     @_replay.register
-    def _(self, event: Alive, position: int) -> None:
+    def _on_alive(self, event: Alive, position: int) -> None:
         if self._is_omitted(event.line):
             return
         for name, expected in event.alive.items():
@@ -146,7 +146,7 @@ class Replay:
     # -- requests ------------------------------------------------------------------------------------------------------
 
     @_replay.register
-    def _(self, event: Exchange, position: int) -> None:
+    def _on_exchange(self, event: Exchange, position: int) -> None:
         if self._is_omitted(event.line):
             return
         self._end_following()
@@ -226,14 +226,14 @@ class Replay:
     # -- consoles ------------------------------------------------------------------------------------------------------
 
     @_replay.register
-    def _(self, event: Opening, position: int) -> None:
+    def _on_opening(self, event: Opening, position: int) -> None:
         self._end_following()
         self.pacing.settle(event.at, event.request.port)
         self.counts.websockets += 1
         self.consoles.open(event, shows_output=shows_output(self.events, position))
 
     @_replay.register
-    def _(self, event: Frame, position: int) -> None:
+    def _on_frame(self, event: Frame, position: int) -> None:
         port = self.consoles.all[-1].opening.request.port
         if event.from_client and event.payload.startswith(USES_DISK):
             if not self.pacing.has_written(port):
@@ -244,7 +244,7 @@ class Replay:
         self.consoles.frame(event)
 
     @_replay.register
-    def _(self, event: WebsocketEnd, position: int) -> None:
+    def _on_websocket_end(self, event: WebsocketEnd, position: int) -> None:
         self.consoles.ended(event)
 
     # -- states and logs -----------------------------------------------------------------------------------------------
@@ -255,24 +255,24 @@ class Replay:
             self.report(line, f"state of :{port}", "state", state, str(found))
 
     @_replay.register
-    def _(self, event: StateMissed, position: int) -> None:
+    def _on_state_missed(self, event: StateMissed, position: int) -> None:
         found = instance_state(self.lab.places.ports[event.port])
         if found != event.found:
             self.report(event.line, f"state of :{event.port}", "state", event.found, str(found))
 
     @_replay.register
-    def _(self, event: Outcome, position: int) -> None:
+    def _on_outcome(self, event: Outcome, position: int) -> None:
         for port, state in zip(self.pacing.names, (event.source, event.destination), strict=True):
             self._await(event.line, port, state)
 
     @_replay.register
-    def _(self, event: LogLines, position: int) -> None:
+    def _on_log_lines(self, event: LogLines, position: int) -> None:
         self._end_following()
         if not self._is_omitted(event.line):
             compare_logs(event, self.lab.output_of(event.program), self.lab.places, self.report)
 
     @_replay.register
-    def _(self, event: Published, position: int) -> None:
+    def _on_published(self, event: Published, position: int) -> None:
         name = next(name for name, table in self.pacing.tables.items() if table is event)
         self.counts.publications += len(event.publications)
         if differing := compare_order(event.publications, publications(self.lab.output_of(name))):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..protocol.basics import ReadContext
 from ..protocol.errors import CrucibleError
 from ..protocol.messages import Barrier, Flush, JobMessage, JobRequest, ReadRequest, ReadResponse, Write
-from .crypt import Seal, SpoiltDataError
+from .crypt import Seal, SpoiltDataError, same_contexts
 from .errors import IoError
 from .jobs import Job, Kind, Step
 from .pipeline import Pipeline
@@ -162,7 +162,7 @@ class BlockIo:
         if isinstance(message.blocks, CrucibleError):
             self._complain(job, index, str(message.blocks))
             return False
-        if job.contexts is not None and job.contexts != message.blocks and not job.replayed:
+        if job.contexts is not None and not job.replayed and not same_contexts(job.contexts, message.blocks):
             self._complain(job, index, "its blocks have other contexts than those of the replica that answered first")
         if job.outcome is None or job.outcome.done():
             return True

@@ -25,6 +25,7 @@ from ..protocol.basics import (
     ReadContext,
     UnencryptedContext,
 )
+from ..protocol.contexts import plain_contexts
 
 NONCE_BYTES = 12
 TAG_BYTES = 16
@@ -67,8 +68,7 @@ class Seal:
         """Whole blocks of plain bytes, sealed."""
         size, view = self._size, memoryview(data)
         if self._cipher is None:
-            hashes = [xxh64_intdigest(view[at : at + size]) for at in range(0, len(data), size)]
-            return Sealed(tuple(map(BlockContext, hashes)), data)
+            return Sealed(tuple(plain_contexts(BlockContext, self._hashes(view))), data)
         contexts, pieces = [], []
         for at in range(0, len(data), size):
             nonce = self._nonces()
@@ -84,18 +84,25 @@ class Seal:
         if len(view) != len(contexts) * size:
             raise SpoiltDataError(f"{len(contexts)} blocks of {size} bytes expected; found {len(view)} bytes of data")
         if self._cipher is None:
-            for number, context in enumerate(contexts):
-                block = view[number * size : (number + 1) * size]
-                if isinstance(context, UnencryptedContext):
-                    if xxh64_intdigest(block) != context.hash:
-                        raise SpoiltDataError(f"the hash of block {number} of the answer does not fit its data")
-                else:
-                    self._check_empty(number, context, block)
+            found = self._hashes(view)
+            if plain_hashes(contexts) != found:  # else all is well, which is the usual case
+                self._check_plain(contexts, view, found)
             return bytes(view)
         return b"".join(
             self._decrypt(number, context, view[number * size : (number + 1) * size])
             for number, context in enumerate(contexts)
         )
+
+    def _hashes(self, view: memoryview) -> list[int]:
+        size = self._size
+        return [xxh64_intdigest(view[at : at + size]) for at in range(0, len(view), size)]
+
+    def _check_plain(self, contexts: Sequence[ReadContext], view: memoryview, hashes: list[int]) -> None:
+        for number, (context, value) in enumerate(zip(contexts, hashes, strict=True)):
+            if not isinstance(context, UnencryptedContext):
+                self._check_empty(number, context, view[number * self._size : (number + 1) * self._size])
+            elif context.hash != value:
+                raise SpoiltDataError(f"the hash of block {number} of the answer does not fit its data")
 
     def _decrypt(self, number: int, context: ReadContext, block: memoryview) -> bytes:
         if not isinstance(context, EncryptedContext):
@@ -114,6 +121,17 @@ class Seal:
             raise SpoiltDataError(f"block {number} of the answer is {found}, which the volume is not")
         if block != self._empty:
             raise SpoiltDataError(f"block {number} of the answer holds data but was never written")
+
+
+def plain_hashes(contexts: Sequence[ReadContext]) -> list[int | None]:
+    """The hashes of the blocks, None for those that are empty or encrypted."""
+    return [getattr(context, "hash", None) for context in contexts]
+
+
+def same_contexts(one: Sequence[ReadContext], other: Sequence[ReadContext]) -> bool:
+    """Whether two answers to a read tell the same."""
+    hashes = plain_hashes(one)
+    return hashes == plain_hashes(other) and (None not in hashes or one == other)
 
 
 def written(contexts: Sequence[ReadContext]) -> list[bool]:

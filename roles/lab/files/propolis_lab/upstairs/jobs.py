@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum
 from typing import Any
 
 from ..protocol.basics import ReadContext
@@ -28,50 +28,36 @@ FIRST_JOB = 1000
 
 
 class Kind(Enum):
-    """What a job does."""
+    """What a job does. ``answers`` are the messages that end it, ``repairs`` that it is part of a live repair."""
 
-    READ = auto()
-    WRITE = auto()
-    FLUSH = auto()
-    BARRIER = auto()
-    CLOSE = auto()
-    REPAIR = auto()
-    NOOP = auto()
-    REOPEN = auto()
+    READ = ("read", ReadResponse)
+    WRITE = ("write", WriteAck)
+    FLUSH = ("flush", FlushAck)
+    BARRIER = ("barrier", BarrierAck)
+    CLOSE = ("close", ExtentLiveCloseAck, True)
+    REPAIR = ("repair", ExtentLiveRepairAckId, True)
+    NOOP = ("noop", ExtentLiveAckId, True)
+    REOPEN = ("reopen", ExtentLiveAckId, True)
 
-    @property
-    def repairs(self) -> bool:
-        return self in _OF_REPAIR
-
-    def answered_by(self, message: JobMessage) -> bool:
-        return type(message) in _ANSWERS[self]
-
-
-_OF_REPAIR = frozenset((Kind.CLOSE, Kind.REPAIR, Kind.NOOP, Kind.REOPEN))
-_ANSWERS: dict[Kind, tuple[type[JobMessage], ...]] = {
-    Kind.READ: (ReadResponse,),
-    Kind.WRITE: (WriteAck,),
-    Kind.FLUSH: (FlushAck,),
-    Kind.BARRIER: (BarrierAck,),
-    Kind.CLOSE: (ExtentLiveCloseAck,),
-    Kind.REPAIR: (ExtentLiveRepairAckId, ExtentLiveAckId),  # the second from those that only wait for it
-    Kind.NOOP: (ExtentLiveAckId,),
-    Kind.REOPEN: (ExtentLiveAckId,),
-}
+    def __init__(self, text: str, answer: type[JobMessage], repairs: bool = False) -> None:
+        self.text = text
+        # A replica that has nothing to copy gets an empty job in the place of a repair.
+        self.answers = (answer, ExtentLiveAckId) if answer is ExtentLiveRepairAckId else (answer,)
+        self.repairs = repairs
 
 
 class Step(Enum):
-    """How far a job is at one downstairs."""
+    """How far a job is at one downstairs. ``open`` ones may still change the outcome."""
 
-    WAITING = auto()  # it is away; the job goes out when it is back
-    SENT = auto()
-    DONE = auto()
-    FAILED = auto()
-    SKIPPED = auto()  # it will get this job's effect by repair, or never
+    WAITING = ("waiting", True)  # it is away; the job goes out when it is back
+    SENT = ("sent", True)
+    DONE = ("done", False)
+    FAILED = ("failed", False)
+    SKIPPED = ("skipped", False)  # it will get this job's effect by repair, or never
 
-    @property
-    def open(self) -> bool:
-        return self in (Step.WAITING, Step.SENT)
+    def __init__(self, text: str, is_open: bool) -> None:
+        self.text = text
+        self.open = is_open
 
 
 MakeMessage = Callable[[int, tuple[int, ...]], JobRequest]
@@ -99,11 +85,11 @@ class Job:
     replayed: bool = False
 
     def count(self, *steps: Step) -> int:
-        return sum(step in steps for step in self.steps)
+        return sum(map(self.steps.count, steps))
 
     @property
     def open(self) -> bool:
-        return any(step.open for step in self.steps)
+        return Step.SENT in self.steps or Step.WAITING in self.steps
 
 
 class JobNumbers:

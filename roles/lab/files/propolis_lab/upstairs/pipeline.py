@@ -64,6 +64,8 @@ class Pipeline:
         self._on_event = on_event
         self._on_fault = on_fault
         self._last_barrier = 0
+        self._few_jobs = min(settings.open_jobs, settings.offline_jobs)
+        self._few_bytes = min(settings.open_bytes, settings.offline_bytes)
         self._room = asyncio.Event()
         self._room.set()
 
@@ -126,7 +128,7 @@ class Pipeline:
         if isinstance(message, ErrorReport):
             self._on_report(target, job, message)
             return
-        if job is None or not job.kind.answered_by(message) or job.steps[target.index] is not Step.SENT:
+        if job is None or type(message) not in job.kind.answers or job.steps[target.index] is not Step.SENT:
             target.drop(f"{type(message).__name__} for job {message.job_id}, which is not open there")
             return
         error = message.result if isinstance(message, JobDone) else getattr(message, "result", None)
@@ -138,7 +140,7 @@ class Pipeline:
             target.last_flush = max(job.id, target.last_flush or 0)
         self._finish(job, target.index, Step.DONE if good else Step.FAILED)
         if not good and job.kind is not Kind.READ:
-            self._on_fault(target, f"{job.kind.name} job {job.id} failed: {error}")
+            self._on_fault(target, f"{job.kind.text} job {job.id} failed: {error}")
         self._on_event()
 
     def _on_report(self, target: Target, job: Job | None, report: ErrorReport) -> None:
@@ -213,6 +215,9 @@ class Pipeline:
 
     def _watch_limits(self) -> None:
         limits, jobs = self._settings, self.jobs
+        if max(jobs.open_jobs) <= self._few_jobs and max(jobs.open_bytes) <= self._few_bytes:
+            self._room.set()
+            return
         living = [target.index for target in self._targets if target.phase in (Phase.ACTIVE, Phase.LIVE_REPAIR)]
         full = any(
             jobs.open_jobs[index] > limits.open_jobs or jobs.open_bytes[index] > limits.open_bytes for index in living

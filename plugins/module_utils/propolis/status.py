@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How an instance stands at this moment, judged by the table of a move although nobody moves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import BadDescription
+from .observation import Place, Reach, ServerName, Sighting, place
+from .observe import Look, Observer
+from .truth import judge
+from .verdict import Case, InstanceName, Verdict
+
+# Where an instance most likely is, in this order: the pair that is judged is made of the first two.
+_PRECEDENCE = (
+    Place.RUNS,
+    Place.STARTING,
+    Place.MOVING,
+    Place.STOPPING,
+    Place.CREATED,
+    Place.HANGS,
+    Place.UNREACHABLE,
+    Place.FAILED,
+    Place.OFF,
+    Place.OCCUPIED,
+    Place.EMPTY,
+    Place.GONE,
+)
+_NO_OTHER = ServerName("no other server", "")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The verdict, and what each server was seen to say, in the order of the question."""
+
+    verdict: Verdict
+    sightings: tuple[Sighting, ...]
+
+
+def standing(instance: InstanceName, servers: Sequence[ServerName], observer: Observer) -> Standing:
+    """Ask all ``servers`` at once and judge. Raises BadDescription when there is none to ask."""
+    if not servers:
+        raise BadDescription(f"servers is empty; name every server that may hold {instance.name}.")
+    sightings = observer.look_at_all([Look(server) for server in servers])
+    return Standing(judge_standing(instance, sightings), tuple(sightings))
+
+
+def judge_standing(instance: InstanceName, sightings: Sequence[Sighting]) -> Verdict:
+    """The verdict on what was seen: the likeliest place is judged as the destination, the next one as the source."""
+    ranked = sorted(sightings, key=lambda sighting: _PRECEDENCE.index(place(sighting, instance.id)))
+    destination = ranked[0]
+    if len(ranked) > 1 and _moves_to(ranked[1], destination, instance):
+        ranked[0], ranked[1] = ranked[1], ranked[0]
+        destination = ranked[0]
+    source = ranked[1] if len(ranked) > 1 else Sighting(_NO_OTHER, Reach.GONE)
+    volumes = frozenset(disk.volume for disk in destination.disks if disk.volume is not None)
+    return judge(Case(instance, volumes=volumes), source, destination, ranked[2:])
+
+
+def _moves_to(other: Sighting, first: Sighting, instance: InstanceName) -> bool:
+    """In a migration that is under way, ``other`` takes the instance over from ``first``."""
+    incoming = other.incoming
+    return (
+        place(other, instance.id) is Place.MOVING
+        and incoming is not None
+        and not incoming.phase.is_final
+        and first.outgoing is not None
+        and first.outgoing.id == incoming.id
+    )
