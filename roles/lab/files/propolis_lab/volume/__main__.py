@@ -12,7 +12,6 @@ from propolis_lab.upstairs.request import REPLICAS
 from .commands import run
 from .options import parser
 
-
 FEW_COLLECTIONS = 50_000
 """Frames of small blocks bring thousands of short-lived objects; the usual 700 would have the collector run in each."""
 
