@@ -279,9 +279,15 @@ async def test_two_activations_of_one_upstairs_do_not_mix(tmp_path: Path) -> Non
         await volume.activate()
         await volume.activate(1)
         with pytest.raises(ActivationError, match="active at generation 1; deactivate it first"):
-            await volume.region_sets[0].activate(2)
+            await volume.activate(2)
+        assert volume.status().active
         assert volume.region_sets[0].targets[0].mode is Mode.NEW
         assert QUICK.message_version == 13
         await volume.deactivate()
-        await volume.activate(2)
+        first = asyncio.create_task(volume.activate(2))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with pytest.raises(ActivationError, match="go_active at generation 2"):
+            await volume.activate(3)
+        await first
         await volume.deactivate()

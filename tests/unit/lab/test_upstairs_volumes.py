@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,19 @@ class Pieces:
 
     def regions(self, generation: int) -> list[dict[str, Any]]:
         return [trio.request(generation)["sub_volumes"][0] for trio in self.trios]
+
+
+@on_loop
+async def test_many_reads_of_a_read_only_volume_are_forgotten_behind_flushes(tmp_path: Path) -> None:
+    async with Trio(tmp_path, mode=Mode.READ_ONLY) as trio:
+        volume = trio.upstairs(0, replace(QUICK, barrier_jobs=5, flush_delay=30.0), read_only=True)
+        await volume.activate()
+        await eventually(lambda: all(one.phase is Phase.ACTIVE for one in volume.region_sets[0].targets))
+        for _ in range(30):
+            await volume.read(0, BLOCK)
+        await eventually(lambda: volume.region_sets[0].open_jobs <= 6)
+        assert volume.status().active
+        await volume.deactivate()
 
 
 @on_loop

@@ -145,6 +145,13 @@ class BlockIo:
         """The flush that ends a live repair; its outcome is there when everybody has answered."""
         return self.submit_flush(_future(), everywhere=True)
 
+    def _shorten(self) -> None:
+        """Send what lets finished jobs be forgotten: a barrier, or a flush to those who may know no barriers."""
+        if self._session.read_only:
+            self.submit_flush()
+        else:
+            self._submit_barrier()
+
     def _submit_barrier(self) -> None:
         session, pipeline = self._session, self.pipeline
         number = pipeline.numbers.take()
@@ -170,7 +177,8 @@ class BlockIo:
             data = self._seal.open(message.blocks, message.data)
         except SpoiltDataError as error:
             self._complain(job, index, str(error))
-            if error.decryption and job.count(Step.SENT, Step.WAITING) == 1 and job.count(Step.DONE) == 0:
+            others = job.count(Step.SENT, Step.WAITING) - 1
+            if error.decryption and (job.count(Step.FAILED) or not others):  # not one replica's fault: the key is wrong
                 self._spoilt = IoError(f"IO Error: {error}; is it the right key?")
                 job.outcome.set_exception(self._spoilt)
             return False
@@ -194,7 +202,7 @@ class BlockIo:
         if self.unflushed and self._timer is None:
             self._timer = loop.call_later(self._flush_delay, self._check)
         if self._pipeline.wants_barrier:
-            self._submit_barrier()
+            self._shorten()
 
     def _check(self) -> None:
         self._timer = None

@@ -89,14 +89,20 @@ class RegionSet:
 
     # What the owner asks for
 
-    async def activate(self, generation: int | None) -> None:
-        """Become active, however long it takes. Raises ActivationError; when cancelled nothing stays connected."""
+    def startable(self, generation: int | None) -> bool:
+        """False when the session is active as wished. Raises ActivationError when another must be ended first."""
         if self.state is UpstairsState.ACTIVE and generation in (None, self.session.generation):
-            return
+            return False
         if self.state not in (UpstairsState.INITIALIZING, UpstairsState.DISABLED):
             raise ActivationError(
                 f"The upstairs is {self.state} at generation {self.session.generation}; deactivate it first"
             )
+        return True
+
+    async def activate(self, generation: int | None) -> None:
+        """Become active, however long it takes. Raises ActivationError; when cancelled nothing stays connected."""
+        if not self.startable(generation):
+            return
         self._note("The guest has requested activation")
         if generation is not None:
             self.session.generation = generation

@@ -71,14 +71,15 @@ class Upstairs:
         Waits as long as a downstairs is missing or refuses. Raises ActivationError when it can't succeed; nothing is
         connected then, nor when it is cancelled.
         """
-        tasks = [asyncio.create_task(one.activate(generation)) for one in self.region_sets]
+        starting = [one for one in self.region_sets if one.startable(generation)]
+        tasks = [asyncio.create_task(one.activate(generation)) for one in starting]
         try:
             await asyncio.gather(*tasks)
         except BaseException:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for one in self.region_sets:
+            for one in starting:
                 one.abandon()
             raise
 
