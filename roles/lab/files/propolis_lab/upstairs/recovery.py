@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from ..protocol.messages import ExtentVersions
 from .block_io import BlockIo
 from .pipeline import Pipeline
-from .reconcile import Collation, ReconcileError, Reconciliation
+from .reconcile import Collation, ReconcileError, Reconciliation, collate
 from .repair import LiveRepair, RepairError
 from .session import Session
 from .status import Mode, Phase
@@ -56,6 +57,28 @@ class Recovery:
         self.stop()
         for target in self._targets:
             target.restart(target.mode)
+
+    def take_up(self, pipeline: Pipeline, versions: Mapping[int, ExtentVersions], tell: Callable[[], None]) -> None:
+        """Begin to repair the targets that are ready for it, unless work is under way; then ``tell``."""
+        ready = [target for target in self._targets if target.phase is Phase.LIVE_REPAIR_READY]
+        if self.busy or not ready:
+            return
+
+        def go_on() -> None:
+            self.take_up(pipeline, versions, tell)  # another may have become ready meanwhile
+            tell()
+
+        def reconciled() -> None:
+            pipeline.forget_all()  # all three had been given up: what was open then is nowhere
+            for target in self._targets:
+                target.last_flush = None
+                target.phase = Phase.ACTIVE
+            tell()
+
+        if len(ready) == len(self._targets):
+            self.reconcile(collate([versions[target.index] for target in self._targets]), reconciled)
+        elif any(target.phase is Phase.ACTIVE for target in self._targets):
+            self.repair(pipeline, ready, go_on)
 
     def repair(self, pipeline: Pipeline, ready: Sequence[Target], when_done: Callable[[], None]) -> None:
         """Repair the ``ready`` targets from the active ones while the guest goes on, then call ``when_done``."""

@@ -188,6 +188,7 @@ class RegionSet:
             target.phase = Phase.ACTIVE
             if self._pipeline is not None:
                 self._pipeline.replay(target)
+            self._begin_repair()  # others may have waited for a source
         else:
             target.phase = Phase.LIVE_REPAIR_READY
             self._note(f"client {target.index} is ready for live-repair")
@@ -276,26 +277,8 @@ class RegionSet:
         self._changes.tell()
 
     def _begin_repair(self) -> None:
-        ready = [target for target in self.targets if target.phase is Phase.LIVE_REPAIR_READY]
-        if self.state is not UpstairsState.ACTIVE or self._recovery.busy or not ready or self._pipeline is None:
-            return
-        if len(ready) == len(self.targets):
-            self._recovery.reconcile(self._collate(), self._after_reconciliation)
-        elif any(target.phase is Phase.ACTIVE for target in self.targets):
-            self._recovery.repair(self._pipeline, ready, self._after_repair)
-
-    def _after_repair(self) -> None:
-        self._begin_repair()  # another may have become ready meanwhile
-        self._changes.tell()
-
-    def _after_reconciliation(self) -> None:
-        """All three had been given up and are equal again; what was open then is nowhere."""
-        if self._pipeline is not None:
-            self._pipeline.forget_all()
-        for target in self.targets:
-            target.last_flush = None
-            target.phase = Phase.ACTIVE
-        self._changes.tell()
+        if self.state is UpstairsState.ACTIVE and self._pipeline is not None:
+            self._recovery.take_up(self._pipeline, self._versions, self._changes.tell)
 
     # Replacement
 
