@@ -76,7 +76,7 @@ async def test_a_repair_waits_for_a_source_and_begins_when_one_returns(tmp_path:
         await trio.stop(0)
         await trio.stop(1)
         await eventually(lambda: active(volume) == 1)
-        await asyncio.gather(*(volume.write(0, b"z" * BLOCK) for _ in range(5)), return_exceptions=True)
+        await asyncio.gather(*(volume.write(0, b"z" * BLOCK) for _unused in range(5)), return_exceptions=True)
         await trio.stop(2)
         await eventually(lambda: target(volume, 2).get("mode") == "offline")
         await trio.start(0)

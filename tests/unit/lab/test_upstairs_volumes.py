@@ -154,7 +154,7 @@ async def test_many_reads_of_a_read_only_volume_are_forgotten_behind_flushes(tmp
         volume = trio.upstairs(0, replace(QUICK, barrier_jobs=5, flush_delay=30.0), read_only=True)
         await volume.activate()
         await eventually(lambda: all(one.phase is Phase.ACTIVE for one in volume.region_sets[0].targets))
-        for _ in range(30):
+        for _unused in range(30):
             await volume.read(0, BLOCK)
         await eventually(lambda: volume.region_sets[0].open_jobs <= 6)
         assert volume.status().active
