@@ -41,7 +41,7 @@ _value:
   description:
     - C(problems), one sentence for each volume that cannot be used.
     - C(volumes), by name, C(volume_id), the geometry, C(last) (of the first target's ledger), C(generation) (the newest one
-      handed out), C(stored_generation) and C(floors).
+      handed out), C(ledgers_agree) (whether the three ledgers have the same entries), C(stored_generation) and C(floors).
   type: dict
 """
 

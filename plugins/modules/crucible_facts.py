@@ -137,7 +137,9 @@ ansible_facts:
               description: Checksum and size of the image it was made from, null where nothing tells.
               type: dict
             ledger:
-              description: The ledger beside it; C(last) is the highest number handed out, 0 for none.
+              description: >-
+                The ledger beside it; C(last) is the highest number handed out, 0 for none; ledgers with the same entries
+                have the same C(digest).
               type: dict
         volumes:
           description:
@@ -185,6 +187,7 @@ ansible_facts:
               last: 12
               entries: 12
               newest: {generation: 12, reason: migrate}
+              digest: 4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945
               torn: false
               problem: null
         volumes:

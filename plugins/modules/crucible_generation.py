@@ -90,6 +90,10 @@ options:
     type: list
     elements: dict
     default: []
+  whole:
+    description: Return every entry of the ledger, not its last 64 alone, as it takes to make a lost one anew.
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait for the lock.
     type: float
@@ -152,7 +156,7 @@ entry:
     time: "2026-11-23T08:18:20.241+00:00"
     controller: desk
 entries:
-  description: The ledger, its last 64 entries at most, the new one included.
+  description: The ledger, the new entry included; its last 64 entries at most, unless O(whole=true).
   returned: success
   type: list
   elements: dict
@@ -211,13 +215,13 @@ from ansible_collections.apiary.propolis.plugins.module_utils.failures import Co
 ENTRIES_RETURNED = 64
 
 
-def told(found: Answer, *, check_mode: bool) -> dict[str, Any]:
+def told(found: Answer, *, whole: bool, check_mode: bool) -> dict[str, Any]:
     """The return values."""
     before = [entry.generation for entry in found.entries if entry not in found.new]
     after = [entry.generation for entry in found.entries]
     result: dict[str, Any] = {
         "changed": bool(found.new),
-        "entries": [entry.as_dict() for entry in found.entries[-ENTRIES_RETURNED:]],
+        "entries": [entry.as_dict() for entry in found.entries[0 if whole else -ENTRIES_RETURNED :]],
         "last": found.last,
         "stored_generation": found.stored,
         "next_generation": found.next,
@@ -255,14 +259,14 @@ def main() -> None:
             "migration_id": {"type": "str"},
             "controller": {"type": "str"},
             "entries": {"type": "list", "elements": "dict", "default": []},
+            "whole": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 10},
         },
         supports_check_mode=True,
     )
     try:
-        result = told(
-            answer(Request.from_options(module.params), dry_run=module.check_mode), check_mode=module.check_mode
-        )
+        found = answer(Request.from_options(module.params), dry_run=module.check_mode)
+        result = told(found, whole=module.params["whole"], check_mode=module.check_mode)
     except CollectionError as error:
         fail(module, error)
     module.exit_json(**result)

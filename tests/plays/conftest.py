@@ -71,10 +71,11 @@ class Lab:
         }
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A lab in which vm0 has been migrated to beta."""
-    one = Lab(tmp_path_factory.mktemp("plays"), "127.0.51")
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab in which vm0 has been migrated to beta; each file has its own, as files are run side by side."""
+    files = sorted(Path(__file__).parent.glob("test_*.py"))
+    one = Lab(tmp_path_factory.mktemp("plays"), f"127.0.{60 + files.index(request.path)}")
     try:
         played = one.play("migrate")
         assert played.status == 0, played.output[-3000:]

@@ -38,6 +38,7 @@ class LedgerSeen:
             "last": self.snapshot.last,
             "entries": len(self.snapshot.entries),
             "newest": newest.as_dict() if newest else None,
+            "digest": self.snapshot.digest,
             "torn": self.snapshot.torn > 0,
             "problem": self.problem,
         }

@@ -8,6 +8,7 @@ one number. A number is spent when its line is complete; a line without its newl
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -45,6 +46,12 @@ class Snapshot:
     @property
     def newest(self) -> Entry | None:
         return max(self.entries, key=lambda entry: entry.generation, default=None)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, as hex digits, of all entries in the order of their numbers: equal ledgers, equal digests."""
+        ordered = sorted(self.entries, key=lambda entry: entry.generation)
+        return hashlib.sha256(b"".join(encode_entry(entry) for entry in ordered)).hexdigest()
 
 
 def ledger_path(region: Path) -> Path:

@@ -158,6 +158,14 @@ def test_at_most_64_entries_are_returned(generation, region):
     assert told["last"] == 100
 
 
+def test_a_whole_ledger_is_returned_to_one_who_makes_a_lost_one_anew_of_it(generation, region, tmp_path):
+    make_raw(tmp_path / "r1")
+    generation("recorded", "r1", entries=[{"generation": number, "reason": "start"} for number in range(1, 101)])
+    entries = generation("read", "r1", whole=True)["entries"]
+    told = generation(entries=entries, whole=True, expected_last=100)
+    assert [entry["generation"] for entry in told["entries"]] == list(range(1, 102))
+
+
 def test_the_ledger_of_another_volume_is_refused(generation, region):
     generation()
     assert generation(volume=VOLUME.replace("0", "1"))["failure"]["code"] == "foreign_ledger"
