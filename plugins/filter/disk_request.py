@@ -47,11 +47,12 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
-from ansible_collections.apiary.propolis.plugins.module_utils.propolis import spec_requests
 
 
 def disk_request(disk: Mapping[str, Any], volume: Mapping[str, Any], generation: int = 1) -> dict[str, Any]:
     """See DOCUMENTATION; AnsibleFilterError with one sentence for what no server would take."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis import spec_requests
+
     try:
         return spec_requests.disk_request(disk, volume, generation)
     except CollectionError as error:

@@ -48,7 +48,6 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
-from ansible_collections.apiary.propolis.plugins.module_utils.propolis import spec_requests
 
 
 def disk_requests(
@@ -57,6 +56,8 @@ def disk_requests(
     generations: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
     """See DOCUMENTATION; AnsibleFilterError with one sentence for what no server would take."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis import spec_requests
+
     try:
         return spec_requests.disk_requests(disks, volumes, generations)
     except CollectionError as error:

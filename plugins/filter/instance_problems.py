@@ -53,8 +53,6 @@ _value:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.apiary.propolis.plugins.module_utils.propolis import inventory
-
 
 def instance_problems(
     instances: Mapping[str, Any],
@@ -64,6 +62,8 @@ def instance_problems(
     moves: Mapping[str, str] | None = None,
 ) -> list[str]:
     """See DOCUMENTATION."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis import inventory
+
     return [
         *inventory.instance_problems(instances, volumes, names, hosts),
         *inventory.move_problems(instances, moves or {}, hosts),

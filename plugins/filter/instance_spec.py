@@ -47,11 +47,12 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
-from ansible_collections.apiary.propolis.plugins.module_utils.propolis import spec_requests
 
 
 def instance_spec(instance: Mapping[str, Any], disk_requests: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """See DOCUMENTATION; AnsibleFilterError with one sentence for what no server would take."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis import spec_requests
+
     try:
         return spec_requests.instance_description(instance, disk_requests)
     except CollectionError as error:

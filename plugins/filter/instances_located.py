@@ -47,11 +47,12 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
-from ansible_collections.apiary.propolis.plugins.module_utils.propolis.location import locate
 
 
 def instances_located(results: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> dict[str, Any]:
     """See DOCUMENTATION."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis.location import locate
+
     located, problems = {}, []
     for result in results:
         name = result["item"]

@@ -56,8 +56,6 @@ _value:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.apiary.propolis.plugins.module_utils.propolis.intent import decide
-
 
 def migration_intent(
     name: str,
@@ -68,6 +66,8 @@ def migration_intent(
     controller: str,
 ) -> dict[str, Any]:
     """See DOCUMENTATION."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis.intent import decide
+
     newest = [volume["newest"] for volume in surveyed.values() if volume["newest"]]
     return decide(name, str(instance["id"]).lower(), destination, servers, newest, controller).as_dict()
 

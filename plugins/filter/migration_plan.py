@@ -67,14 +67,6 @@ _value:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.apiary.propolis.plugins.module_utils.propolis.preflight import (
-    Move,
-    Outcome,
-    Replica,
-    check,
-    predict,
-)
-
 Answer = Mapping[str, Any]
 
 
@@ -89,6 +81,14 @@ def migration_plan(
     mib_per_second: float = 110,
 ) -> dict[str, Any]:
     """See DOCUMENTATION."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis.preflight import (
+        Move,
+        Outcome,
+        Replica,
+        check,
+        predict,
+    )
+
     by_name = {str(server["name"]): server for server in servers}
     replicas = [
         Replica(target["volume"], target["host"], target["address"], int(target["port"]), target["region"], answer)

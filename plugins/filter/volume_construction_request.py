@@ -59,7 +59,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.volume import Volume
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 
 
@@ -67,6 +66,8 @@ def volume_construction_request(
     volume: Mapping[str, Any], generation: int = 1, addresses: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """See DOCUMENTATION; AnsibleFilterError with one sentence for what no upstairs would take."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.crucible.volume import Volume
+
     try:
         return Volume.from_mapping(volume, addresses).construction_request(generation)
     except CollectionError as error:

@@ -39,13 +39,14 @@ _value:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible import inventory
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.placement import placed_targets
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 
 
 def volume_problems(volumes: Mapping[str, Any], hostvars: Mapping[str, Any]) -> list[str]:
     """See DOCUMENTATION."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.crucible import inventory
+    from ansible_collections.apiary.propolis.plugins.module_utils.crucible.placement import placed_targets
+
     try:
         targets = placed_targets(volumes, hostvars)
     except CollectionError as error:

@@ -41,12 +41,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.placement import placed_targets
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 
 
 def volume_targets(volumes: Mapping[str, Any], hostvars: Mapping[str, Any]) -> list[dict[str, Any]]:
     """See DOCUMENTATION; AnsibleFilterError with one sentence when a target cannot be placed."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.crucible.placement import placed_targets
+
     try:
         return [target.as_dict() for target in placed_targets(volumes, hostvars)]
     except CollectionError as error:

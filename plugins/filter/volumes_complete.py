@@ -45,7 +45,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.placement import placed_targets
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 
 _GEOMETRY = ("block_size", "blocks_per_extent", "extent_count", "encrypted")
@@ -55,6 +54,8 @@ def volumes_complete(
     surveyed: Mapping[str, Any], volumes: Mapping[str, Any], hostvars: Mapping[str, Any]
 ) -> dict[str, Any]:
     """See DOCUMENTATION."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.crucible.placement import placed_targets
+
     try:
         targets = placed_targets({name: volumes[name] for name in surveyed}, hostvars)
     except CollectionError as error:

@@ -48,12 +48,13 @@ _value:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.survey import FoundRegion, survey_volume
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 
 
 def volumes_surveyed(results: Sequence[Mapping[str, Any]], volumes: Mapping[str, Any]) -> dict[str, Any]:
     """See DOCUMENTATION."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.crucible.survey import FoundRegion, survey_volume
+
     regions: dict[str, list[FoundRegion]] = {}
     for result in results:
         region = FoundRegion(result["item"], result["ansible_facts"]["crucible"]["regions"][0])

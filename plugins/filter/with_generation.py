@@ -40,12 +40,13 @@ _value:
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible import vcr
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 
 
 def with_generation(request: Any, generation: int) -> Any:
     """See DOCUMENTATION; AnsibleFilterError with one sentence for what is no request."""
+    from ansible_collections.apiary.propolis.plugins.module_utils.crucible import vcr
+
     try:
         return vcr.with_generation(request, generation)
     except CollectionError as error:

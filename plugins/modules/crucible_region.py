@@ -45,7 +45,10 @@ options:
     description: Blocks of an extent, C(--extent-size) of the program. An extent is at most 512 MiB.
     type: int
   extent_count:
-    description: Number of extents.
+    description:
+      - Number of extents.
+      - When it is not given, a region that is made gets as many as its image fills, and one to spare. One that is there
+        may have any number.
     type: int
   encrypted:
     description: Whether the upstairs encrypts what it writes. An image cannot be imported into such a region.
@@ -102,7 +105,6 @@ EXAMPLES = r"""
     path: /var/crucible/vm0-boot
     uuid: 12345678-0000-4000-8000-000000008810
     blocks_per_extent: 64000
-    extent_count: 64
     image:
       src: /images/helios.raw
       checksum: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
@@ -226,18 +228,20 @@ failure:
 """
 
 import uuid as uuids
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_failures import fail
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import InvalidValueError
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.claim import Claim
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import InvalidValueError, NoRegionError
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.geometry import Geometry
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.image import read_record
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.image import extents_needed, read_record
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger import ledger_path
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.program import DownstairsProgram
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.region import Region
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.region import Region, read_definition
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.removal import check_removal, remove
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.seeding import (
     Plan,
@@ -255,16 +259,28 @@ def wanted_from(params: dict[str, Any]) -> Wanted:
     image = params["image"] or {}
     if params["clone_source"] is not None:
         parse_address("clone_source", params["clone_source"])
+    path = _absolute(params["path"])
+    source = Path(image["src"]) if image else None
+    one = Geometry(params["block_size"], params["blocks_per_extent"], 1, params["encrypted"]).validated()
+    count = params["extent_count"]
     return Wanted(
-        path=_absolute(params["path"]),
+        path=path,
         uuid=_uuid(params["uuid"]),
-        geometry=Geometry(
-            params["block_size"], params["blocks_per_extent"], params["extent_count"], params["encrypted"]
-        ),
-        image=Path(image["src"]) if image else None,
+        geometry=replace(one, extent_count=_extent_count(path, source, one) if count is None else count),
+        image=source,
         checksum=image.get("checksum"),
         clone_source=params["clone_source"],
     )
+
+
+def _extent_count(path: Path, image: Path | None, one: Geometry) -> int:
+    """The number that was not asked for: that of the region that is there, else what the image needs."""
+    if not Claim(path).left_behind():
+        with suppress(NoRegionError):
+            found = read_definition(path).geometry.extent_count
+            if found:
+                return found
+    return extents_needed(image, one.extent_bytes)
 
 
 def _uuid(text: str) -> str:
@@ -361,7 +377,7 @@ def main() -> None:
             "force": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 3600},
         },
-        required_if=[("state", "present", ["uuid", "blocks_per_extent", "extent_count"])],
+        required_if=[("state", "present", ["uuid", "blocks_per_extent"])],
         mutually_exclusive=[("image", "clone_source")],
         supports_check_mode=True,
     )

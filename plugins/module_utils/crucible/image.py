@@ -58,6 +58,20 @@ def parse_checksum(text: str | None) -> str | None:
     return found[1].lower()
 
 
+def extents_needed(path: Path | None, extent_bytes: int) -> int:
+    """As many extents as an image fills, and one to spare. Raises InvalidValueError without an image, ImageError."""
+    if path is None:
+        raise InvalidValueError("extent_count", None, "a number, as there is no image whose size would tell it")
+    try:
+        return -(-path.stat().st_size // extent_bytes) + 1
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ImageError:
+    return ImageError(f"image.src: {path} cannot be read: {error.strerror}; nothing was changed.")
+
+
 def look_at_image(path: Path, geometry: Geometry, checksum: str | None) -> Image:
     """Check that an image can be imported into a region of that shape, and hash it. Raises ImageError.
 
@@ -80,7 +94,7 @@ def look_at_image(path: Path, geometry: Geometry, checksum: str | None) -> Image
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ImageError(f"image.src: {path} cannot be read: {error.strerror}; nothing was changed.") from error
+        raise _unreadable(path, error) from error
     if checksum is not None and sha256 != checksum:
         raise ImageError(
             f"image.checksum: {path} has sha256 {sha256}, expected {checksum}; nothing was changed.",

@@ -71,6 +71,32 @@ def test_an_image_is_imported_and_the_second_run_changes_nothing(region, tmp_pat
     assert leftovers(tmp_path) == ["r", "r.image"]
 
 
+def test_without_a_number_of_extents_the_image_gets_what_it_fills_and_one_to_spare(region, image, program):
+    first = region(extent_count=None, image={"src": str(image)}, executable=program)
+    assert (first["changed"], first["region"]["extent_count"]) == (True, 3)
+    image.unlink()
+    second = region(extent_count=None, image={"src": str(image)}, executable=program)
+    assert (second["changed"], second["region"]) == (False, first["region"])
+
+
+def test_without_a_number_of_extents_there_must_be_an_image(region, tmp_path, image, program):
+    told = region(extent_count=None, executable=program)
+    assert told["msg"].startswith("extent_count: found None, expected a number, as there is no image")
+    image.unlink()
+    told = region(extent_count=None, image={"src": str(image)}, executable=program)
+    assert told["msg"].startswith(f"image.src: {image} cannot be read: No such file")
+    assert leftovers(tmp_path) == []
+
+
+def test_what_an_interrupted_run_left_does_not_say_how_many_extents_there_shall_be(region, tmp_path, image, program):
+    make_raw(tmp_path / "r", extent_count=2)
+    (tmp_path / "r.making").write_text("{}")
+    image.write_bytes(DATA * 2)
+    told = region(extent_count=None, image={"src": str(image)}, executable=program)
+    assert (told["changed"], told["region"]["extent_count"]) == (True, 5)
+    assert "quarantined" in told
+
+
 def test_an_empty_region_is_made(region, tmp_path, program):
     assert region(executable=program)["changed"]
     assert not region(executable=program)["changed"]
