@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv venv-test migrate status teardown test bench clean
+.PHONY: help venv venv-test migrate status teardown test bench fire clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,10 @@ test: venv-test ## every gate, with its time
 
 bench: venv ## figures: the whole job ÷ the bare commands, a converged run ÷ an empty play, import ÷ dd
 	@tests/say python tests/bench.py $(ARGS)
+
+N ?= 100000
+fire: venv-test ## N numbers from one ledger while ten processes are killed and disks fail (N=100000)
+	@FIRE=$(N) tests/say python -m pytest tests/unit/module_utils/crucible/test_ledger_fire.py -q
 
 clean: ## remove what the commands made here (not a running lab: `make teardown` first)
 	@if ls .lab/*/run/*.json >/dev/null 2>&1; then echo "The lab in .lab still has state; run 'make teardown' first." >&2; exit 1; fi

@@ -60,6 +60,8 @@ options:
       - Last number that the caller saw in the ledger, 0 for an empty one.
       - Where another one is found, somebody else was at work; the module fails with the code V(ledger_moved) and spends
         nothing.
+      - With O(state=recorded), the number that will be used once all three hosts have recorded it. Where this host knows
+        a later one, it must not be used any more; the module fails with the same code and records nothing.
     type: int
   generation:
     description: Hand out this very number. Refused unless it is above every floor.
@@ -134,6 +136,7 @@ EXAMPLES = r"""
     volume: 0cedae45-3d6e-4d90-b2cb-56f1a1a42a89
     state: recorded
     entries: "{{ allocated.entries }}"
+    expected_last: "{{ allocated.generation }}"
   delegate_to: "{{ item }}"
   loop: [ds1, ds2]
 """
@@ -217,8 +220,9 @@ ENTRIES_RETURNED = 64
 
 def told(found: Answer, *, whole: bool, check_mode: bool) -> dict[str, Any]:
     """The return values."""
-    before = [entry.generation for entry in found.entries if entry not in found.new]
-    after = [entry.generation for entry in found.entries]
+    new = {entry.generation for entry in found.new}
+    after = [entry.generation for entry in found.entries[-ENTRIES_RETURNED:]]
+    before = [number for number in after if number not in new]
     result: dict[str, Any] = {
         "changed": bool(found.new),
         "entries": [entry.as_dict() for entry in found.entries[0 if whole else -ENTRIES_RETURNED :]],

@@ -93,7 +93,7 @@ def answer(request: Request, *, dry_run: bool) -> Answer:
         )  # fmt: skip
         wanted = (*request.merge, entry)
     elif request.state == "recorded":
-        ledger.record(request.merge, timeout=request.timeout, dry_run=dry_run)
+        ledger.record(request.merge, expected_last=request.expected_last, timeout=request.timeout, dry_run=dry_run)
         wanted = request.merge
     else:
         wanted = ()

@@ -12,7 +12,8 @@ from ..occupants import Occupant, users_of
 from .claim import Claim
 from .errors import CrucibleError
 from .image import ImageRecord, read_record
-from .ledger import Ledger, Snapshot, ledger_path, volume_of_ledger
+from .ledger import Ledger, ledger_path, volume_of_ledger
+from .ledger_reader import Snapshot
 from .program import DownstairsProgram
 from .region import Region, read_region, regions_below
 

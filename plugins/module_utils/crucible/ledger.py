@@ -2,56 +2,23 @@
 """The ledger: the append-only record of every generation of a volume that was ever handed out.
 
 One file of JSON lines beside a region, ``<region path>.ledger``. The first line names the volume, every other line is
-one number. A number is spent when its line is complete; a line without its newline was never handed out.
+one number, in rising order. A number is spent when its line is complete; a line without its newline was never handed
+out.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from .errors import GenerationError, LedgerError, LedgerMovedError
-from .ledger_entries import Entry, Floor, decode_entry, encode_entry
+from .ledger_entries import Entry, Floor, encode_entry
 from .ledger_file import LedgerFile
+from .ledger_reader import FORMAT, LedgerReader, Snapshot
 from .volume import check_generation
-
-_FORMAT = 1
-_TORN_NUMBER = re.compile(rb'"generation":(\d{1,19})')
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What a ledger holds, in the order of its lines. ``torn``: bytes of an unfinished line at its end.
-
-    ``torn_generation`` is the number that this unfinished line was about (possibly cut off), else 0.
-    """
-
-    exists: bool
-    entries: tuple[Entry, ...]
-    torn: int = 0
-    torn_generation: int = 0
-
-    @property
-    def last(self) -> int:
-        """The highest number handed out, 0 when there is none."""
-        return max((entry.generation for entry in self.entries), default=0)
-
-    @property
-    def newest(self) -> Entry | None:
-        return max(self.entries, key=lambda entry: entry.generation, default=None)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256, as hex digits, of all entries in the order of their numbers: equal ledgers, equal digests."""
-        ordered = sorted(self.entries, key=lambda entry: entry.generation)
-        return hashlib.sha256(b"".join(encode_entry(entry) for entry in ordered)).hexdigest()
 
 
 def ledger_path(region: Path) -> Path:
@@ -63,6 +30,7 @@ class Ledger:
     """The ledger file of one volume on one host. Every method raises LedgerError.
 
     Writers hold an exclusive lock on ``<ledger>.lock`` from the reading of the last number to the fsync of the new one.
+    One object reads each line of the file once.
     """
 
     def __init__(self, path: Path, volume: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -70,21 +38,23 @@ class Ledger:
         self.volume = volume
         self._now = now
         self._file = LedgerFile(path)
+        self._known = LedgerReader(self._file, volume)
 
     def read(self) -> Snapshot:
         """All entries; an absent file is an empty ledger. A torn last line is left out, other damage is an error."""
-        content = self._file.read()
-        if content is None:
-            return Snapshot(False, ())
-        if content.lines:
-            self._check_header(content.lines[0])
-        entries = tuple(self._entry(number, line) for number, line in enumerate(content.lines[1:], start=2))
-        found = _TORN_NUMBER.search(content.torn)
-        return Snapshot(True, entries, len(content.torn), int(found[1]) if found else 0)
+        self._known.refresh()
+        return self._known.snapshot()
+
+    @property
+    def last(self) -> int:
+        """The highest number handed out, 0 when there is none; reads what is new."""
+        self._known.refresh()
+        return self._known.last
 
     def next_generation(self, floors: Iterable[Floor]) -> int:
         """The number that ``allocate`` would hand out now."""
-        return self._highest(self.read(), floors).generation + 1
+        self._known.refresh()
+        return self._highest(0, floors).generation + 1
 
     def allocate(
         self,
@@ -107,18 +77,18 @@ class Ledger:
         Raises GenerationError when ``explicit`` is not above every floor.
         """
         with contextlib.nullcontext() if dry_run else self._file.locked(timeout):
-            snapshot = self.read()
-            missing = self._missing(snapshot, merge)
-            snapshot = Snapshot(snapshot.exists, (*snapshot.entries, *missing), snapshot.torn, snapshot.torn_generation)
-            mine = _of_migration(snapshot, template.migration_id)
+            self._known.refresh()
+            missing = self._missing(merge)
+            mine = self._of_migration(template.migration_id, missing)
+            newest = self._newest(missing)
             if mine is not None:
-                self._check_repeated(mine, snapshot, explicit)
+                self._check_repeated(mine, newest, explicit)
                 if not dry_run:
-                    self._append(missing)
+                    self._write(missing)
                 return mine, False
-            self._check_expected(snapshot, expected_last)
+            self._check_expected(newest, expected_last)
             entry = Entry(
-                self._choose(snapshot, floors, explicit),
+                self._choose(newest.generation if newest else 0, floors, explicit),
                 template.reason,
                 template.instance,
                 template.server,
@@ -127,29 +97,45 @@ class Ledger:
                 template.controller,
             )
             if not dry_run:
-                self._append([*missing, entry])
+                self._write([*missing, entry])
             return entry, True
 
-    def record(self, entries: Sequence[Entry], *, timeout: float = 10.0, dry_run: bool = False) -> list[Entry]:
-        """Write down numbers that were handed out elsewhere; returns those that were not known here."""
+    def record(
+        self,
+        entries: Sequence[Entry],
+        *,
+        expected_last: int | None = None,
+        timeout: float = 10.0,
+        dry_run: bool = False,
+    ) -> list[Entry]:
+        """Write down numbers that were handed out elsewhere; returns those that were not known here.
+
+        ``expected_last`` is the number that will be used once all hosts have recorded it: when a later one is known
+        here, it must not be used any more, which raises LedgerMovedError and writes nothing. So numbers come into use
+        in rising order, whoever allocated them and however long it took to record them.
+        """
         with contextlib.nullcontext() if dry_run else self._file.locked(timeout):
-            missing = self._missing(self.read(), entries)
+            self._known.refresh()
+            missing = self._missing(entries)
+            newest = self._newest(missing)
+            self._check_expected(newest, expected_last)
             if not dry_run:
-                self._append(missing)
+                self._write(missing)
             return missing
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 
-    def _highest(self, snapshot: Snapshot, floors: Iterable[Floor]) -> Floor:
+    def _highest(self, last: int, floors: Iterable[Floor]) -> Floor:
+        """``last`` counts where it is above what the file holds."""
         known = [
-            Floor(snapshot.last, f"the ledger {self.path}"),
-            Floor(snapshot.torn_generation, f"an unfinished line of the ledger {self.path}"),
+            Floor(max(last, self._known.last), f"the ledger {self.path}"),
+            Floor(self._known.torn_generation, f"an unfinished line of the ledger {self.path}"),
             *floors,
         ]
-        return max(known, key=lambda floor: floor.generation)
+        return max(known, key=_number)
 
-    def _choose(self, snapshot: Snapshot, floors: Iterable[Floor], explicit: int | None) -> int:
-        floor = self._highest(snapshot, floors)
+    def _choose(self, last: int, floors: Iterable[Floor], explicit: int | None) -> int:
+        floor = self._highest(last, floors)
         if explicit is None:
             return check_generation(floor.generation + 1)
         number = check_generation(explicit)
@@ -161,23 +147,21 @@ class Ledger:
             )
         return number
 
-    def _check_expected(self, snapshot: Snapshot, expected_last: int | None) -> None:
-        if expected_last is None or snapshot.last == expected_last:
+    def _check_expected(self, newest: Entry | None, expected_last: int | None) -> None:
+        last = newest.generation if newest else 0
+        if expected_last is None or last == expected_last:
             return
-        newest = snapshot.newest
         who = f"the newest entry is {newest.sentence}" if newest else "the ledger is empty"
         raise LedgerMovedError(
-            f"{self.path}: the last generation of volume {self.volume} is {snapshot.last}, expected {expected_last}; "
-            f"{who}.",
+            f"{self.path}: the last generation of volume {self.volume} is {last}, expected {expected_last}; {who}.",
             details={
-                "last": snapshot.last,
+                "last": last,
                 "expected_last": expected_last,
                 "newest": newest.as_dict() if newest else None,
             },
         )
 
-    def _check_repeated(self, mine: Entry, snapshot: Snapshot, explicit: int | None) -> None:
-        newest = snapshot.newest
+    def _check_repeated(self, mine: Entry, newest: Entry | None, explicit: int | None) -> None:
         if newest is not None and newest.generation != mine.generation:
             raise LedgerMovedError(
                 f"{self.path}: migration {mine.migration_id} got generation {mine.generation} of volume {self.volume}, "
@@ -191,63 +175,48 @@ class Ledger:
                 details={"generation": explicit, "found": mine.generation},
             )
 
-    def _missing(self, snapshot: Snapshot, entries: Sequence[Entry]) -> list[Entry]:
+    def _of_migration(self, migration_id: str | None, missing: Sequence[Entry]) -> Entry | None:
+        if migration_id is None:
+            return None
+        known = self._known.by_migration.get(migration_id)
+        return known or next((entry for entry in missing if entry.migration_id == migration_id), None)
+
+    def _newest(self, missing: Sequence[Entry]) -> Entry | None:
+        return max((entry for entry in (self._known.newest, *missing) if entry), key=_number, default=None)
+
+    def _missing(self, entries: Sequence[Entry]) -> list[Entry]:
         """Entries not known here, in order of their numbers. Two different ones with one number are an error."""
-        known = {entry.generation: entry for entry in snapshot.entries}
-        missing = []
-        for entry in sorted(entries, key=lambda entry: entry.generation):
-            here = known.setdefault(entry.generation, entry)
-            if here is entry:
-                missing.append(entry)
-            elif here != entry:
+        missing: dict[int, Entry] = {}
+        for entry in sorted(entries, key=_number):
+            here = self._known.by_generation.get(entry.generation) or missing.setdefault(entry.generation, entry)
+            if here != entry:
                 raise LedgerError(
                     f"{self.path}: generation {entry.generation} of volume {self.volume} was handed out twice: "
-                    f"here {here.sentence}; elsewhere {entry.sentence}. Look with status.yml which of them runs.",
+                    f"here {here.sentence}; elsewhere {entry.sentence}. Look with status.yml which of them runs, "
+                    "then move the other's ledger away, so that it is made anew from those of the other hosts.",
                     code="ledger_conflict",
                     details={"here": here.as_dict(), "elsewhere": entry.as_dict()},
                 )
-        return missing
+        return list(missing.values())
 
     # -- the lines -----------------------------------------------------------------------------------------------------
 
-    def _check_header(self, line: bytes) -> None:
-        try:
-            header: Any = json.loads(line)
-        except (ValueError, RecursionError):
-            header = None
-        if not isinstance(header, dict) or header.get("ledger") != _FORMAT:
-            raise LedgerError(
-                f"{self.path}: its first line is not that of a ledger in format {_FORMAT}; move the file away, so that "
-                "it is made anew from the ledgers of the other two hosts."
-            )
-        if header.get("volume") != self.volume:
-            raise LedgerError(
-                f"{self.path}: belongs to volume {header.get('volume')}, expected {self.volume}; "
-                "is the region path right?",
-                code="foreign_ledger",
-                details={"found": header.get("volume"), "expected": self.volume},
-            )
-
-    def _entry(self, number: int, line: bytes) -> Entry:
-        entry = decode_entry(line)
-        if entry is None:
-            raise LedgerError(
-                f"{self.path}: line {number} is damaged ({line[:60]!r}); move the file away, so that it is made anew "
-                "from the ledgers of the other two hosts.",
-                code="ledger_damaged",
-            )
-        return entry
-
-    def _append(self, entries: Sequence[Entry]) -> None:
-        if entries:
-            header = json.dumps({"ledger": _FORMAT, "volume": self.volume}, separators=(",", ":")).encode() + b"\n"
-            self._file.append(b"".join(encode_entry(entry) for entry in entries), header=header)
+    def _write(self, entries: Sequence[Entry]) -> None:
+        """Write down ``entries``, which are in order: behind the last line, or in a new file where one is older."""
+        if not entries:
+            return
+        header = json.dumps({"ledger": FORMAT, "volume": self.volume}, separators=(",", ":")).encode() + b"\n"
+        if entries[0].generation > self._known.last:
+            self._file.append(b"".join(map(encode_entry, entries)), header=header)
+            return
+        self._known.forget()
+        self._known.refresh()
+        everything = sorted([*self._known.entries, *self._missing(entries)], key=_number)
+        self._file.replace(header + b"".join(map(encode_entry, everything)))
 
 
-def _of_migration(snapshot: Snapshot, migration_id: str | None) -> Entry | None:
-    if migration_id is None:
-        return None
-    return next((entry for entry in snapshot.entries if entry.migration_id == migration_id), None)
+def _number(one: Entry | Floor) -> int:
+    return one.generation
 
 
 def volume_of_ledger(path: Path) -> str | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import InvalidValueError
 from .volume import check_generation
 
 REASONS = ("start", "migrate", "maintenance")
+# Made once: a ledger may have very many lines.
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+_DECODE = json.JSONDecoder().decode
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Floor:
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One number. ``instance`` and ``server`` are its holder; ``time`` is ISO 8601 in UTC, for people only."""
 
@@ -42,9 +45,14 @@ class Entry:
 
     def as_dict(self) -> dict[str, Any]:
         """The shape that modules return and take: the holder is a mapping of its own."""
-        values = asdict(self)
-        values["holder"] = {"instance": values.pop("instance"), "server": values.pop("server")}
-        return values
+        return {
+            "generation": self.generation,
+            "reason": self.reason,
+            "migration_id": self.migration_id,
+            "time": self.time,
+            "controller": self.controller,
+            "holder": {"instance": self.instance, "server": self.server},
+        }
 
 
 def entry_from_mapping(found: Any) -> Entry:
@@ -70,12 +78,12 @@ def entry_from_mapping(found: Any) -> Entry:
 
 def encode_entry(entry: Entry) -> bytes:
     """One line, newline included."""
-    return json.dumps(entry.as_dict(), separators=(",", ":")).encode() + b"\n"
+    return _ENCODE(entry.as_dict()).encode() + b"\n"
 
 
 def decode_entry(line: bytes) -> Entry | None:
     """A line without its newline; None when it is no entry."""
     try:
-        return entry_from_mapping(json.loads(line))
+        return entry_from_mapping(_DECODE(line.decode()))
     except (ValueError, RecursionError, InvalidValueError):
         return None

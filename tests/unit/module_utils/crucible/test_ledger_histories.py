@@ -1,34 +1,68 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Three ledgers of one volume through any history of allocations, crashes, losses and live sessions.
 
-A number counts as handed out when all three hosts have recorded it; only then may an upstairs use it.
+Two controllers work at once, each step by step as the roles do: look at all three hosts, hand out at the first, record
+at the others. A number counts as handed out when all three hosts have recorded it; only then may an upstairs use it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 from pathlib import Path
 
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import GenerationError, LedgerMovedError
+import pytest
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import (
+    GenerationError,
+    LedgerError,
+    LedgerMovedError,
+)
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger import Ledger
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger_entries import Entry, Floor
+from crashing_files import Death, dying
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 VOLUME = "0cedae45-3d6e-4d90-b2cb-56f1a1a42a89"
+HOSTS = (0, 1, 2)
+CONTROLLERS = st.integers(0, 1)
+deaths = st.builds(Death, st.integers(0, 9), st.floats(0, 1), st.booleans(), st.floats(0, 1))
+
+
+class Controller:
+    """One play: what it knows, and which step comes next. Its ledgers remember what they have read."""
+
+    def __init__(self, name: str, paths: list[Path]) -> None:
+        self.name = name
+        self.ledgers = [Ledger(path, VOLUME) for path in paths]
+        self.begin()
+
+    def begin(self, explicit: int | None = None) -> None:
+        self.step = 0
+        self.explicit = explicit
+        self.floors: list[Floor] = []
+        self.expected_last = 0
+        self.entry: Entry | None = None
+        self.entries: tuple[Entry, ...] = ()
+
+    @property
+    def at_work(self) -> bool:
+        return self.step > 0
 
 
 class Histories(RuleBasedStateMachine):
-    """What playbooks do with ledgers, and what can happen to them meanwhile."""
+    """What plays do with ledgers, and what can happen to them meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.ledgers = [Ledger(self.folder / f"r{host}.ledger", VOLUME) for host in range(3)]
-        self.handed_out: list[int] = []
+        self.paths = [self.folder / f"host{host}" / "r.ledger" for host in HOSTS]
+        for path in self.paths:
+            path.parent.mkdir()
+        self.controllers = [Controller(name, self.paths) for name in ("desk", "lap")]
+        self.backups: list[list[bytes]] = [[], [], []]
+        self.used: dict[int, Entry] = {}
         self.stored = [0, 0, 0]
         self.live = 0
         self.lost: set[int] = set()
@@ -37,61 +71,106 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         shutil.rmtree(self.folder)
 
-    # -- what a playbook does ------------------------------------------------------------------------------------------
+    @property
+    def handed_out(self) -> list[int]:
+        return list(self.used)
 
-    def floors(self) -> list[Floor]:
-        seen = [Floor(number, "a region") for number in self.stored] + [Floor(self.live, "the live session")]
-        return seen + [Floor(ledger.read().last, "a ledger") for ledger in self.ledgers]
+    # -- what a play does ----------------------------------------------------------------------------------------------
 
-    def allocate(self, explicit: int | None = None) -> Entry:
-        known = {entry.generation: entry for ledger in self.ledgers for entry in ledger.read().entries}
+    def advance(self, one: Controller) -> None:
+        """The next step: 0 to 2 look at a host, 3 looks at the live session and hands out, 4 and 5 record."""
+        step = one.step
+        one.step += 1
+        if step in HOSTS:
+            last = one.ledgers[step].last
+            one.floors += [Floor(last, f"ledger {step}"), Floor(self.stored[step], f"region {step}")]
+            one.expected_last = last if step == 0 else one.expected_last
+        elif step == 3:
+            self.allocate(one)
+        else:
+            assert one.entry is not None
+            one.ledgers[step - 3].record(one.entries, expected_last=one.entry.generation, timeout=1)
+            if step == 5:
+                self.hand_out(one.entry, one)
+
+    def look_at_all_hosts(self, one: Controller) -> None:
+        one.begin()
+        for _host in HOSTS:
+            self.advance(one)
+
+    def allocate(self, one: Controller) -> None:
         self.serial += 1
-        template = Entry(0, "start", "vm0", f"server{self.serial}")
-        floors = self.floors()
-        entry, is_new = self.ledgers[0].allocate(
-            template, floors=floors, merge=list(known.values()), explicit=explicit, timeout=1
-        )
+        floors = [*one.floors, Floor(self.live, "the live session"), Floor(self.stored[0], "region 0")]
+        entry, is_new = one.ledgers[0].allocate(
+            Entry(0, "start", "vm0", f"server{self.serial}", controller=one.name),
+            floors=floors, expected_last=one.expected_last, explicit=one.explicit, timeout=1,
+        )  # fmt: skip
         assert is_new
         assert entry.generation > max(floor.generation for floor in floors)
-        return entry
+        assert one.explicit in (None, entry.generation)
+        one.entry = entry
+        one.entries = one.ledgers[0].read().entries[-3:]
 
-    def hand_out(self, entry: Entry) -> None:
-        assert entry.generation > max(self.handed_out, default=0)
-        self.handed_out.append(entry.generation)
+    def hand_out(self, entry: Entry, one: Controller) -> None:
+        assert entry.generation > max(self.handed_out, default=0), "no number twice, and none after a higher one"
+        self.used[entry.generation] = entry
         self.lost.clear()
+        one.begin()
 
-    def record(self, *hosts: int) -> None:
-        everything = self.ledgers[0].read().entries
-        for host in hosts:
-            self.ledgers[host].record(everything, timeout=1)
+    def go(self, one: Controller, steps: int = 1) -> None:
+        """Up to ``steps`` steps; a refusal ends the play."""
+        for _step in range(steps):
+            try:
+                self.advance(one)
+            except (LedgerMovedError, GenerationError):
+                one.begin()
+                return
+            except LedgerError as error:
+                if error.code != "ledger_conflict":
+                    raise
+                self.make_anew_what_differs()
+                one.begin()
+                return
+            if not one.at_work:
+                return
 
-    @rule()
-    def a_number_is_handed_out(self) -> None:
-        entry = self.allocate()
-        self.record(1, 2)
-        self.hand_out(entry)
+    def make_anew_what_differs(self) -> None:
+        """What the sentence on a conflict tells a person to do: the ledger goes whose entry nobody uses."""
+        known = [{entry.generation: entry for entry in Ledger(path, VOLUME).read().entries} for path in self.paths]
+        merged: dict[int, Entry] = {}
+        for entries in known:
+            merged |= entries
+        merged |= self.used
+        for path, entries in zip(self.paths, known, strict=True):
+            if any(merged[number] != entry for number, entry in entries.items()):
+                path.unlink()
+                Ledger(path, VOLUME).record(list(merged.values()), timeout=1)
 
-    @rule(above=st.integers(-3, 50))
-    def a_certain_number_is_asked_for(self, above: int) -> None:
-        highest = max(floor.generation for floor in self.floors())
-        wanted = max(1, highest + above)
-        try:
-            entry = self.allocate(explicit=wanted)
-        except GenerationError:
-            assert any(ledger.read().torn_generation for ledger in self.ledgers) or wanted <= highest
-            return
-        assert wanted > highest
-        assert entry.generation == wanted
-        self.record(1, 2)
-        self.hand_out(entry)
+    @initialize(number=st.integers(0, 40))
+    def a_volume_that_was_used_before(self, number: int) -> None:
+        self.stored = [number, number, max(0, number - 1)]
 
-    @rule(off=st.integers(1, 3))
-    def somebody_saw_an_older_ledger(self, off: int) -> None:
-        before = [ledger.read() for ledger in self.ledgers]
-        with contextlib.suppress(LedgerMovedError):
-            self.ledgers[0].allocate(Entry(0, "start"), expected_last=before[0].last + off, timeout=1)
-            raise AssertionError("a number was handed out to somebody who saw another ledger")
-        assert [ledger.read() for ledger in self.ledgers] == before
+    @rule(who=CONTROLLERS)
+    def a_play_goes_one_step(self, who: int) -> None:
+        self.go(self.controllers[who])
+
+    @rule(who=CONTROLLERS)
+    def a_play_goes_to_its_end(self, who: int) -> None:
+        self.go(self.controllers[who], 6)
+
+    @rule(who=CONTROLLERS, above=st.integers(-3, 50))
+    def a_play_asks_for_a_certain_number(self, who: int, above: int) -> None:
+        one = self.controllers[who]
+        one.begin(max(1, max([*self.handed_out, *self.stored, self.live, 0]) + above))
+        self.go(one, 6)
+
+    @rule(who=CONTROLLERS, death=deaths, steps=st.integers(1, 6))
+    def a_play_dies_at_any_of_its_file_operations(self, who: int, death: Death, steps: int) -> None:
+        one = self.controllers[who]
+        with dying(death):
+            self.go(one, steps)
+        if death.operations > death.at:
+            self.controllers[who] = Controller(one.name, self.paths)
 
     @precondition(lambda self: self.handed_out)
     @rule()
@@ -100,7 +179,7 @@ class Histories(RuleBasedStateMachine):
 
     # Not while it alone remembers its number: where all three ledgers are lost, a session that ended without a flushed
     # write left no trace anywhere, and nobody holds its number any more.
-    @precondition(lambda self: len(self.lost) < 3 or max(self.handed_out, default=0) <= max(self.stored))
+    @precondition(lambda self: len(self.lost) < 3)
     @rule()
     def the_session_ends(self) -> None:
         self.live = 0
@@ -111,51 +190,80 @@ class Histories(RuleBasedStateMachine):
         for host in hosts:
             self.stored[host] = self.live
 
-    # -- what happens to it --------------------------------------------------------------------------------------------
+    # -- what happens to the files -------------------------------------------------------------------------------------
 
-    @rule(kept=st.floats(0, 1))
-    def a_crash_during_the_append(self, kept: float) -> None:
-        path = self.ledgers[0].path
-        before = path.read_bytes() if path.exists() else b""
-        whole = before[: before.rfind(b"\n") + 1]
-        self.allocate()
-        after = path.read_bytes()
-        path.write_bytes(after[: len(whole) + round(kept * (len(after) - len(whole)))])
+    def may_lose(self, host: int) -> bool:
+        """Any one or two; the third only while nobody is at work and something else knows the last number."""
+        if self.lost | {host} != {0, 1, 2}:
+            return True
+        known = max(self.live, *self.stored)
+        return max(self.handed_out, default=0) <= known and not any(one.at_work for one in self.controllers)
 
-    @rule(hosts=st.sampled_from([(), (1,), (2,)]))
-    def a_crash_before_all_have_recorded(self, hosts: tuple[int, ...]) -> None:
-        self.allocate()
-        self.record(*hosts)
-
-    @rule(host=st.integers(1, 2), kept=st.floats(0, 1))
-    def a_crash_while_recording(self, host: int, kept: float) -> None:
-        self.allocate()
-        path = self.ledgers[host].path
-        before = path.read_bytes() if path.exists() else b""
-        whole = before[: before.rfind(b"\n") + 1]
-        self.record(host)
-        after = path.read_bytes()
-        path.write_bytes(after[: len(whole) + round(kept * (len(after) - len(whole)))])
+    @rule(who=CONTROLLERS, further=st.integers(1, 3), in_place=st.booleans())
+    def the_first_host_falls_back_while_a_play_is_at_work(self, who: int, further: int, in_place: bool) -> None:
+        """What it held when one play looked is all that it holds when that play goes on; others worked in between."""
+        if not self.may_lose(0):
+            return
+        one, other = self.controllers[who], self.controllers[1 - who]
+        self.look_at_all_hosts(one)
+        before = self.paths[0].read_bytes() if self.paths[0].exists() else b""
+        other.begin()
+        for _number in range(further):
+            self.go(other, 6)
+        self.lost.add(0)
+        self.put(0, before, in_place)
+        self.go(one, 3)
 
     @rule(host=st.integers(0, 2))
-    def a_ledger_is_lost(self, host: int) -> None:
-        if self.lost | {host} != {0, 1, 2} or max(self.handed_out, default=0) <= max(self.live, *self.stored):
-            self.ledgers[host].path.unlink(missing_ok=True)
+    def a_backup_is_made(self, host: int) -> None:
+        if self.paths[host].exists():
+            self.backups[host].append(self.paths[host].read_bytes())
+
+    @rule(host=st.integers(0, 2), lock_too=st.booleans())
+    def a_ledger_is_lost(self, host: int, lock_too: bool) -> None:
+        if self.may_lose(host):
             self.lost.add(host)
+            self.paths[host].unlink(missing_ok=True)
+            if lock_too:
+                self.paths[host].with_name("r.ledger.lock").unlink(missing_ok=True)
 
-    @rule(host=st.integers(0, 2), length=st.floats(0, 1))
-    def a_ledger_is_restored_from_an_old_backup(self, host: int, length: float) -> None:
-        path = self.ledgers[host].path
-        if path.exists() and self.lost | {host} != {0, 1, 2}:
-            lines = path.read_bytes().splitlines(keepends=True)
-            path.write_bytes(b"".join(lines[: round(length * len(lines))]))
+    @rule(host=st.integers(0, 2), which=st.floats(0, 1), in_place=st.booleans())
+    def a_ledger_is_restored_from_an_old_backup(self, host: int, which: float, in_place: bool) -> None:
+        if self.backups[host] and self.may_lose(host):
             self.lost.add(host)
+            self.put(host, self.backups[host][round(which * (len(self.backups[host]) - 1))], in_place)
 
-    @invariant()
-    def no_number_was_handed_out_twice(self) -> None:
-        assert len(set(self.handed_out)) == len(self.handed_out)
-        assert self.handed_out == sorted(self.handed_out)
+    @rule(host=st.integers(0, 2), kept=st.floats(0, 1), in_place=st.booleans())
+    def a_ledger_is_cut_off_anywhere(self, host: int, kept: float, in_place: bool) -> None:
+        if self.paths[host].exists() and self.may_lose(host):
+            content = self.paths[host].read_bytes()
+            self.lost.add(host)
+            self.put(host, content[: round(kept * len(content))], in_place)
+
+    def put(self, host: int, content: bytes, in_place: bool) -> None:
+        if in_place:
+            self.paths[host].write_bytes(content)
+        else:
+            beside = self.paths[host].with_name("restored")
+            beside.write_bytes(content)
+            beside.replace(self.paths[host])
+
+    @precondition(lambda self: not any(one.at_work for one in self.controllers))
+    @rule(host=st.integers(0, 2))
+    def a_ledger_that_cannot_be_read_stops_every_play(self, host: int) -> None:
+        path = self.paths[host]
+        before = path.read_bytes() if path.exists() else None
+        path.write_bytes((before or b"") + b"damage\n")
+        one = self.controllers[0]
+        with pytest.raises(LedgerError, match=r"damaged|first line"):
+            self.look_at_all_hosts(one)
+        one.begin()
+        path.unlink() if before is None else path.write_bytes(before)
+
+    @rule(who=CONTROLLERS, host=st.integers(0, 2))
+    def who_remembers_knows_the_last_number_as_well_as_who_reads_it_all(self, who: int, host: int) -> None:
+        assert self.controllers[who].ledgers[host].last == Ledger(self.paths[host], VOLUME).last
 
 
-Histories.TestCase.settings = settings(stateful_step_count=25, deadline=None)
+Histories.TestCase.settings = settings(stateful_step_count=40, deadline=None)
 TestNoHistoryHandsOutANumberTwiceNorOneBelowAFloor = Histories.TestCase
