@@ -117,7 +117,7 @@ class Histories(RuleBasedStateMachine):
         self.lost.clear()
         one.begin()
 
-    def go(self, one: Controller, steps: int = 1) -> None:
+    def go(self, one: Controller, steps: int) -> None:
         """Up to ``steps`` steps; a refusal ends the play."""
         for _step in range(steps):
             try:
@@ -150,9 +150,9 @@ class Histories(RuleBasedStateMachine):
     def a_volume_that_was_used_before(self, number: int) -> None:
         self.stored = [number, number, max(0, number - 1)]
 
-    @rule(who=CONTROLLERS)
-    def a_play_goes_one_step(self, who: int) -> None:
-        self.go(self.controllers[who])
+    @rule(who=CONTROLLERS, steps=st.integers(1, 5))
+    def a_play_goes_some_steps(self, who: int, steps: int) -> None:
+        self.go(self.controllers[who], steps)
 
     @rule(who=CONTROLLERS)
     def a_play_goes_to_its_end(self, who: int) -> None:
