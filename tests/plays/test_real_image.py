@@ -22,7 +22,7 @@ absent = pytest.mark.skipif(
 
 @absent
 def test_a_real_image_is_imported_booted_migrated_and_exported_unharmed(tmp_path: Path) -> None:
-    lab = Lab(tmp_path / "lab", "127.0.52", IMAGE=str(IMAGE))
+    lab = Lab(tmp_path / "lab", "127.0.52", {"IMAGE": str(IMAGE)})
     lab.root.mkdir()
     original = IMAGE.read_bytes()
     try:

@@ -24,16 +24,16 @@ _MESSAGE_VERSION_SEED = 1
 
 
 def _environment(arguments: Arguments, log: Log, bootrom: Path) -> Environment:
-    try:
-        faults = Faults(arguments.faults, warn=log.warn)
-    except FaultsError as error:
-        raise ExitWith(2, err=f"error: {error}\n") from None
     host, port = arguments.listen
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         history = History(arguments.history, address)
     except OSError as error:
         raise ExitWith(1, err=f"Error: history file {arguments.history}: {error.strerror}\n") from None
+    try:
+        faults = Faults(arguments.faults, warn=log.warn, last_words=partial(history.record, "died"))
+    except FaultsError as error:
+        raise ExitWith(2, err=f"error: {error}\n") from None
     version = _MESSAGE_VERSION_SEED if arguments.seed else _MESSAGE_VERSION_TODAY
     latest = None if arguments.seed else arguments.latest_api
     return Environment(arguments.listen, bootrom, log, history, faults, volume_maker(version), latest)

@@ -164,9 +164,15 @@ def read_settings(text: str) -> Settings:
 
 class Faults:
     """The settings of now; follows its file when there is one. `warn` gets a sentence when the file is not
-    understood."""
+    understood; `last_words` is called in the moment before the process dies of a step."""
 
-    def __init__(self, source: str | None = None, warn: Callable[[str], None] = lambda _text: None) -> None:
+    def __init__(
+        self,
+        source: str | None = None,
+        warn: Callable[[str], None] = lambda _text: None,
+        last_words: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._last_words = last_words
         self._file: Path | None = None
         self._seen: tuple[int, int] | None = None
         self._warn = warn
@@ -217,6 +223,7 @@ class Faults:
                 continue
             self._spent[step] = self._spent.get(step, 0) + 1
             if step.action == "die":
+                self._last_words()
                 os._exit(137)
             if step.action == "error":
                 raise InjectedError(f"injected error in phase {phase}")

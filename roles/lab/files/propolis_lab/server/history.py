@@ -4,7 +4,8 @@
 Every line has `wall` (seconds since 1970), `monotonic` (seconds of this machine's clock that never steps, comparable
 between the lab's processes), `server` (listen address), `pid`, and `event`. The events:
 
-* `started`: the process listens. `instance` is null here, and the id of the instance on all others.
+* `started`: the process listens; `died`: it ends at once because a fault says so (a `kill -9` from outside leaves no
+  line). `instance` is null in these two, and the id of the instance in all others.
 * `published`: `generation`, `state`, `migration_in`, `migration_out` (`{"id", "state"}` or null).
 * `guest`: `what` is `begin` (cold boot), `pause`, `resume` or `stop`, with `tick` and `heartbeat` (last acknowledged).
 * `heartbeat`: `number`, `tick`, `generation` of the disk session, once the write and its flush were acknowledged.

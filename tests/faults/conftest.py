@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A running machine for each test of a fault, and the invariants checked from outside when the test is over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from history import Line, Violation, check, on_disk, read_history
+from played_lab import ROOT, Lab, Played, Playing
+
+VM = "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a01"
+MOVE_ONLY = str(ROOT / "tests" / "fixtures" / "move_only.yml")
+_RING = 64 * 1024
+_HEARTBEAT = struct.Struct("<8sQQQQ16sQ")
+_SERVERS = ("alpha", "beta")
+_DOWNSTAIRS = ("ds0", "ds1", "ds2")
+
+
+@dataclass
+class Machine:
+    """The instance vm0, running on ``source`` with three healthy replicas, to be moved to ``destination``."""
+
+    lab: Lab
+    source: str
+    destination: str
+    generation: int
+    """The number that its disk uses."""
+    spent: int
+    """The newest number in the ledgers, higher than ``generation`` after a move that failed."""
+    expected: list[str] = field(default_factory=list)
+    """Beginnings of violations that the test itself brings about, with a hand in the lab that no play has."""
+
+    def begin_move(self, *arguments: str, **variables: Any) -> Playing:
+        """Start the move, by the role alone: nothing is repaired before it."""
+        return self.lab.begin(MOVE_ONLY, *arguments, migration_destination=self.destination, **variables)
+
+    def move(self, *arguments: str, **variables: Any) -> Played:
+        """Move it, by the role alone, to the end of the play."""
+        return self.begin_move(*arguments, **variables).ended()
+
+    def history(self) -> list[Line]:
+        return read_history(self.lab.root / "history.jsonl")
+
+    def until_phase(self, role: str, phase: str, at: str = "begin") -> None:
+        """Wait until ``role`` (source, destination) is at this place of a migration that is under way now."""
+        before = self._reached(role, phase, at)
+        self.lab.until(f"{role} {phase} {at}", lambda: self._reached(role, phase, at) > before)
+
+    def _reached(self, role: str, phase: str, at: str) -> int:
+        wanted = ("migration", role, phase, at)
+        return sum(
+            (line["event"], line.get("role"), line.get("phase"), line.get("at")) == wanted for line in self.history()
+        )
+
+    def until_state(self, host: str, *states: str) -> None:
+        self.lab.until(f"{host} is {' or '.join(states)}", lambda: self.lab.state(host) in states)
+
+    def heartbeats(self) -> int:
+        """The number of the last acknowledged heartbeat."""
+        return max((int(line["number"]) for line in self.history() if line["event"] == "heartbeat"), default=0)
+
+    def until_it_writes(self) -> None:
+        """Wait until the guest has written something that it had not written before: it is alive."""
+        before = self.heartbeats()
+        self.lab.until("the guest writes", lambda: self.heartbeats() > before)
+
+    def newest_number(self) -> int:
+        """The newest number in any of the three ledgers."""
+        return max(number for found in self.lab.ledgers().values() for number in found)
+
+    def violations(self) -> list[Violation]:
+        """What is wrong with all that has happened in this lab, less what the test brought about itself."""
+        lines = self.history()
+        alive = [pid for host in _SERVERS if (pid := self.lab.pid(host)) is not None]
+        found = check(lines, alive, self.lab.ledgers())
+        found += on_disk(lines, VM, {host: self.ring(host) for host in _DOWNSTAIRS}, slots=_RING // 512)
+        return [one for one in found if not any(str(one.sentence).startswith(text) for text in self.expected)]
+
+    def ring(self, host: str) -> set[int]:
+        """The numbers of the heartbeats in the ring of the region on ``host``, read from its raw extent files."""
+        extents = sorted(self.lab.root.glob(f"hosts/{host}/crucible/vm0-boot/*/00/000/[0-9A-F][0-9A-F][0-9A-F]"))
+        data = extents[-1].read_bytes()[: 8192 * 512]  # the last extent; behind its blocks stand their contexts
+        found = set()
+        for offset in range(len(data) - _RING, len(data), 512):
+            block = data[offset : offset + 512]
+            magic, number, *_rest = _HEARTBEAT.unpack_from(block)
+            (sum_,) = struct.unpack_from("<I", block, _HEARTBEAT.size)
+            if magic == b"LABBEAT1" and sum_ == zlib.crc32(block[: _HEARTBEAT.size]):
+                found.add(number)
+        return found
+
+
+def _network() -> str:
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    return f"127.0.{80 + int(worker.removeprefix('gw'))}"
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab for all tests of one worker, in place but with nothing running."""
+    one = Lab(tmp_path_factory.mktemp("faults") / "lab", _network())
+    try:
+        played = one.play("lab_up")
+        assert played.status == 0, played.output[-3000:]
+        yield one
+    finally:
+        down = one.play("lab_down")
+        assert down.status == 0, down.output[-3000:]
+
+
+def _healthy(lab: Lab) -> tuple[str, int] | None:
+    """Where the instance runs with all its replicas and at which generation, when all of the lab is as it should be."""
+    if any(lab.pid(host) is None for host in (*_SERVERS, *_DOWNSTAIRS)):
+        return None
+    running = [host for host in _SERVERS if lab.state(host) == "Running"]
+    if len(running) != 1:
+        return None
+    status = lab.ask(running[0], "/instance/disk/helios-blockdev-backend/status")
+    if not status:
+        return None
+    upstairs = status["volume_info"]["volume"]["sub_volumes"][0]["upstairs"]
+    active = [target["state"]["type"] == "active" for target in upstairs["targets"]]
+    if upstairs["state"] != "active" or active != [True] * 3:
+        return None
+    return running[0], int(upstairs["generation"])
+
+
+@pytest.fixture
+def machine(lab: Lab) -> Iterator[Machine]:
+    """A machine that runs, and afterwards the judgement on what the test has seen happen."""
+    lab.fault()
+    lab.fault_on_the_wire()
+    for host in (*_SERVERS, *_DOWNSTAIRS):
+        if lab.started(host) and lab.pid(host) is None:
+            lab.restart(host)
+    if all(lab.state(host) != "Running" for host in _SERVERS):
+        begin_anew(lab)
+    at, generation = lab.until("the machine runs with three replicas", lambda: _healthy(lab))
+    spent = max(number for found in lab.ledgers().values() for number in found)
+    one = Machine(lab, at, "beta" if at == "alpha" else "alpha", generation, spent)
+    yield one
+    lab.fault()
+    for host in (*_SERVERS, *_DOWNSTAIRS):
+        if (pid := lab.pid(host)) is not None:
+            os.kill(pid, signal.SIGCONT)
+    violations = one.violations()
+    assert violations == [], "\n".join(str(violation) for violation in violations)
+
+
+def begin_anew(lab: Lab) -> None:
+    """Everything stopped and its record put away, then the machine booted from the disks that are there."""
+    for host in _SERVERS:
+        if lab.pid(host) is not None:
+            lab.kill(host)
+    history = lab.root / "history.jsonl"
+    if history.exists():
+        history.rename(Path(f"{history}.{len(list(lab.root.glob('history.jsonl.*')))}"))
+    played = lab.play("boot")
+    assert played.status == 0, played.output[-3000:]

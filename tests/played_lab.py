@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lab of the tests' own, playbooks run on it as a user runs them, and a hand inside it to break things with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.process import ProcessSupervisor
+from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.service import Service
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAY_SECONDS = 170
+
+
+@dataclass(frozen=True)
+class Played:
+    """How a playbook ended: exit status, everything it printed, and changes counted over all hosts."""
+
+    status: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        return sum(int(number) for number in re.findall(r"\bchanged=(\d+)", self.output))
+
+    @property
+    def words(self) -> str:
+        """The output with line breaks and indentation folded, as sentences are broken over lines."""
+        return " ".join(self.output.replace("''", "'").split())
+
+
+@dataclass(frozen=True)
+class Playing:
+    """A playbook that runs. Its processes have a group of their own, so that they can be killed as one."""
+
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def kill(self) -> None:
+        """SIGKILL to the play and to all that it started on the controller; returns when they are gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def ended(self) -> Played:
+        """Wait for the end of the play; one that does not end is killed and is a failure."""
+        try:
+            status = self.process.wait(PLAY_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the play did not end in {PLAY_SECONDS} s:\n{self.output[-3000:]}") from None
+        return Played(status, self.output)
+
+
+@dataclass
+class Lab:
+    """One lab: a directory, and a network of loopback addresses in the form ``127.0.N``."""
+
+    root: Path
+    network: str
+    environment: dict[str, str] = field(default_factory=dict)
+    _plays: int = 0
+
+    # --- plays --------------------------------------------------------------------------------------------------------
+
+    def begin(self, name: str, *arguments: str, **variables: Any) -> Playing:
+        """Start a playbook with extra variables: one of the collection by its name, or any other by its path."""
+        playbook = name if name.endswith(".yml") else f"playbooks/{name}.yml"
+        command = ["ansible-playbook", "-i", "inventories/lab", playbook, *arguments]
+        if variables:
+            command += ["-e", json.dumps(variables)]
+        own = {"LAB_ROOT": str(self.root), "LAB_NETWORK": self.network, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        environment = {name: value for name, value in os.environ.items() if name != "ANSIBLE_COLLECTIONS_PATH"}
+        self._plays += 1
+        log = self.root.with_name(f"{self.root.name}-play-{self._plays}.log")
+        with log.open("w") as sink:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment | self.environment | own,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        return Playing(process, log)
+
+    def play(self, name: str, *arguments: str, **variables: Any) -> Played:
+        """Run a playbook to its end; see ``begin``."""
+        return self.begin(name, *arguments, **variables).ended()
+
+    # --- what is true -------------------------------------------------------------------------------------------------
+
+    def truth(self) -> dict[str, Any]:
+        """What a refused play must leave as it was: region files, ledgers, and which processes run."""
+        files = sorted(self.root.glob("hosts/*/crucible/*/*"))
+        processes = sorted(self.root.glob("hosts/*/*/**/*.json"))
+        return {
+            "regions": [str(path) for path in files if path.suffix not in (".lock",)],
+            "ledgers": {str(path): path.read_text() for path in files if path.suffix == ".ledger"},
+            "processes": {str(path): path.read_text() for path in processes if "pid" in path.read_text()},
+        }
+
+    def ledgers(self, volume: str = "vm0-boot") -> dict[str, list[int]]:
+        """The numbers of each ledger of a volume in the order of their lines, by host."""
+        found: dict[str, list[int]] = {}
+        for path in sorted(self.root.glob(f"hosts/*/crucible/{volume}/*.ledger")):
+            entries = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+            found[path.relative_to(self.root).parts[1]] = [int(entry["generation"]) for entry in entries]
+        return found
+
+    def ask(self, host: str, path: str, timeout: float = 5) -> Any:
+        """What the propolis server on ``host`` answers to a GET, or None when it answers no JSON, an error, or not."""
+        number = {"alpha": 1, "beta": 2}[host]
+        url = f"http://{self.network}.{number}:8000{path}"
+        try:
+            answer = requests.get(url, headers={"api-version": "5.0.0"}, timeout=timeout)
+        except requests.RequestException:
+            return None
+        return answer.json() if answer.ok else None
+
+    def state(self, host: str) -> str | None:
+        """The state of the instance on ``host``, or None."""
+        answer = self.ask(host, "/instance")
+        return str(answer["instance"]["state"]) if answer else None
+
+    # --- breaking things ----------------------------------------------------------------------------------------------
+
+    def fault(self, **settings: Any) -> None:
+        """What goes wrong in the propolis servers from now on (``server/faults.py`` of the lab); nothing: no fault."""
+        self._replace(self.root / "faults" / "server.json", settings)
+
+    def fault_on_the_wire(self, *rules: Mapping[str, Any]) -> None:
+        """What goes wrong between upstairs and downstairs that start from now on (``protocol/faults.py``)."""
+        self._replace(self.root / "faults" / "wire.json", list(rules))
+
+    @staticmethod
+    def _replace(path: Path, value: Any) -> None:
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(value))
+        fresh.replace(path)
+
+    def _service(self, host: str) -> tuple[ProcessSupervisor, str] | None:
+        """Who looks after the one process of ``host`` (a propolis server or a downstairs), and its name there."""
+        kinds = ("propolis/*/propolis-server-*.json", "crucible/run/crucible-downstairs-*.json")
+        for path in (path for kind in kinds for path in self.root.glob(f"hosts/{host}/{kind}")):
+            return ProcessSupervisor(path.parent), path.stem
+        return None
+
+    def started(self, host: str) -> bool:
+        """Whether anything was ever started on ``host``."""
+        return self._service(host) is not None
+
+    def pid(self, host: str) -> int | None:
+        """The process that serves on ``host``, or None when there is none."""
+        service = self._service(host)
+        if service is None:
+            return None
+        supervisor, name = service
+        status = supervisor.status(name)
+        return status.pid if status.running else None
+
+    def restart(self, host: str) -> None:
+        """Start what served on ``host`` again, with the command line that it had, as its service manager would."""
+        service = self._service(host)
+        assert service is not None, f"nothing was ever started on {host}"
+        supervisor, name = service
+        supervisor.start(Service(name, supervisor.status(name).argv, cwd=supervisor.run_dir), timeout=10)
+
+    def kill(self, host: str, number: int = signal.SIGKILL) -> None:
+        """Send a signal to what serves on ``host``; after a deadly one, wait until it is gone."""
+        pid = self.pid(host)
+        assert pid is not None, f"nothing serves on {host}"
+        os.kill(pid, number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self.until(f"the process on {host} is gone", lambda: self.pid(host) is None)
+
+    @contextlib.contextmanager
+    def frozen(self, host: str) -> Iterator[None]:
+        """What serves on ``host`` answers nothing for a while: its process is stopped and continued afterwards."""
+        self.kill(host, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.kill(host, signal.SIGCONT)
+
+    @staticmethod
+    def until(what: str, true: Callable[[], Any], seconds: float = 30.0) -> Any:
+        """Wait for something to be true and return it."""
+        limit = time.monotonic() + seconds
+        while not (found := true()):
+            assert time.monotonic() < limit, f"not true after {seconds} s: {what}"
+            time.sleep(0.02)  # files and processes of others: there is no event to wait for
+        return found
