@@ -64,6 +64,9 @@ class Playing:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"the play did not end in {PLAY_SECONDS} s:\n{self.output[-3000:]}") from None
+        except BaseException:  # an interrupted test must not leave a play behind that goes on in its lab
+            self.kill()
+            raise
         return Played(status, self.output)
 
 
