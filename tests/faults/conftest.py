@@ -20,8 +20,8 @@ VM = "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a01"
 MOVE_ONLY = str(ROOT / "tests" / "fixtures" / "move_only.yml")
 _RING = 64 * 1024
 _HEARTBEAT = struct.Struct("<8sQQQQ16sQ")
-_SERVERS = ("alpha", "beta")
-_DOWNSTAIRS = ("ds0", "ds1", "ds2")
+SERVERS = ("alpha", "beta")
+DOWNSTAIRS = ("ds0", "ds1", "ds2")
 
 
 @dataclass
@@ -79,9 +79,9 @@ class Machine:
     def violations(self) -> list[Violation]:
         """What is wrong with all that has happened in this lab, less what the test brought about itself."""
         lines = self.history()
-        alive = [pid for host in _SERVERS if (pid := self.lab.pid(host)) is not None]
+        alive = [pid for host in SERVERS if (pid := self.lab.pid(host)) is not None]
         found = check(lines, alive, self.lab.ledgers())
-        found += on_disk(lines, VM, {host: self.ring(host) for host in _DOWNSTAIRS}, slots=_RING // 512)
+        found += on_disk(lines, VM, {host: self.ring(host) for host in DOWNSTAIRS}, slots=_RING // 512)
         return [one for one in found if not any(str(one.sentence).startswith(text) for text in self.expected)]
 
     def ring(self, host: str) -> set[int]:
@@ -116,11 +116,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         assert down.status == 0, down.output[-3000:]
 
 
-def _healthy(lab: Lab) -> tuple[str, int] | None:
+def healthy(lab: Lab) -> tuple[str, int] | None:
     """Where the instance runs with all its replicas and at which generation, when all of the lab is as it should be."""
-    if any(lab.pid(host) is None for host in (*_SERVERS, *_DOWNSTAIRS)):
+    if any(lab.pid(host) is None for host in (*SERVERS, *DOWNSTAIRS)):
         return None
-    running = [host for host in _SERVERS if lab.state(host) == "Running"]
+    running = [host for host in SERVERS if lab.state(host) == "Running"]
     if len(running) != 1:
         return None
     status = lab.ask(running[0], "/instance/disk/helios-blockdev-backend/status")
@@ -138,30 +138,31 @@ def machine(lab: Lab) -> Iterator[Machine]:
     """A machine that runs, and afterwards the judgement on what the test has seen happen."""
     lab.fault()
     lab.fault_on_the_wire()
-    for host in (*_SERVERS, *_DOWNSTAIRS):
+    for host in (*SERVERS, *DOWNSTAIRS):
         if lab.started(host) and lab.pid(host) is None:
             lab.restart(host)
-    if all(lab.state(host) != "Running" for host in _SERVERS):
+    if all(lab.state(host) != "Running" for host in SERVERS):
         begin_anew(lab)
-    at, generation = lab.until("the machine runs with three replicas", lambda: _healthy(lab))
+    at, generation = lab.until("the machine runs with three replicas", lambda: healthy(lab))
     spent = max(number for found in lab.ledgers().values() for number in found)
     one = Machine(lab, at, "beta" if at == "alpha" else "alpha", generation, spent)
     yield one
     lab.fault()
-    for host in (*_SERVERS, *_DOWNSTAIRS):
+    for host in (*SERVERS, *DOWNSTAIRS):
         if (pid := lab.pid(host)) is not None:
             os.kill(pid, signal.SIGCONT)
     violations = one.violations()
     assert violations == [], "\n".join(str(violation) for violation in violations)
 
 
-def begin_anew(lab: Lab) -> None:
-    """Everything stopped and its record put away, then the machine booted from the disks that are there."""
-    for host in _SERVERS:
-        if lab.pid(host) is not None:
-            lab.kill(host)
-    history = lab.root / "history.jsonl"
-    if history.exists():
-        history.rename(Path(f"{history}.{len(list(lab.root.glob('history.jsonl.*')))}"))
+def begin_anew(lab: Lab, *, keep_history: bool = False) -> None:
+    """The machine booted from the disks that are there; without its history, everything stopped and put away before."""
+    if not keep_history:
+        for host in SERVERS:
+            if lab.pid(host) is not None:
+                lab.kill(host)
+        history = lab.root / "history.jsonl"
+        if history.exists():
+            history.rename(Path(f"{history}.{len(list(lab.root.glob('history.jsonl.*')))}"))
     played = lab.play("boot")
     assert played.status == 0, played.output[-3000:]
