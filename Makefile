@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv venv-test migrate status teardown test bench fire clean
+.PHONY: help venv venv-test migrate status teardown test bench fire storm clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ bench: venv ## figures: the whole job ÷ the bare commands, a converged run ÷ a
 N ?= 100000
 fire: venv-test ## N numbers from one ledger while ten processes are killed and disks fail (N=100000)
 	@FIRE=$(N) tests/say python -m pytest tests/unit/module_utils/crucible/test_ledger_fire.py -q
+
+storm: venv-test ## N moves in storms drawn by chance (N=50, STORM_SEED=… repeats one run)
+	@STORMS=$(if $(filter command line,$(origin N)),$(N),50) tests/gates storms
 
 clean: ## remove what the commands made here (not a running lab: `make teardown` first)
 	@if ls .lab/*/run/*.json >/dev/null 2>&1; then echo "The lab in .lab still has state; run 'make teardown' first." >&2; exit 1; fi
