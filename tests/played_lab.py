@@ -128,12 +128,15 @@ class Lab:
             found[path.relative_to(self.root).parts[1]] = [int(entry["generation"]) for entry in entries]
         return found
 
+    def url(self, host: str) -> str:
+        """Where the propolis server on ``host`` answers."""
+        number = {"alpha": 1, "beta": 2}[host]
+        return f"http://{self.network}.{number}:8000"
+
     def ask(self, host: str, path: str, timeout: float = 5) -> Any:
         """What the propolis server on ``host`` answers to a GET, or None when it answers no JSON, an error, or not."""
-        number = {"alpha": 1, "beta": 2}[host]
-        url = f"http://{self.network}.{number}:8000{path}"
         try:
-            answer = requests.get(url, headers={"api-version": "5.0.0"}, timeout=timeout)
+            answer = requests.get(self.url(host) + path, headers={"api-version": "5.0.0"}, timeout=timeout)
         except requests.RequestException:
             return None
         return answer.json() if answer.ok else None

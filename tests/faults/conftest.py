@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from history import Line, Violation, check, on_disk, read_history
-from played_lab import ROOT, Lab, Played, Playing
+from played_lab import PLAY_SECONDS, ROOT, Lab, Played, Playing
 
 VM = "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a01"
 MOVE_ONLY = str(ROOT / "tests" / "fixtures" / "move_only.yml")
@@ -36,15 +36,25 @@ class Machine:
     spent: int
     """The newest number in the ledgers, higher than ``generation`` after a move that failed."""
     expected: list[str] = field(default_factory=list)
-    """Beginnings of violations that the test itself brings about, with a hand in the lab that no play has."""
+    """Beginnings of violations that the test itself brings about, with a hand in the lab that no play has: of their
+    sentences, or the names of their invariants."""
+    _playing: list[Playing] = field(default_factory=list)
 
     def begin_move(self, *arguments: str, **variables: Any) -> Playing:
         """Start the move, by the role alone: nothing is repaired before it."""
-        return self.lab.begin(MOVE_ONLY, *arguments, migration_destination=self.destination, **variables)
+        playing = self.lab.begin(MOVE_ONLY, *arguments, migration_destination=self.destination, **variables)
+        self._playing.append(playing)
+        return playing
 
     def move(self, *arguments: str, **variables: Any) -> Played:
         """Move it, by the role alone, to the end of the play."""
         return self.begin_move(*arguments, **variables).ended()
+
+    def end_plays(self) -> None:
+        """No play goes on in the lab after a test that did not wait for its end."""
+        for playing in self._playing:
+            if playing.process.poll() is None:
+                playing.kill()
 
     def history(self) -> list[Line]:
         return read_history(self.lab.root / "history.jsonl")
@@ -52,7 +62,7 @@ class Machine:
     def until_phase(self, role: str, phase: str, at: str = "begin") -> None:
         """Wait until ``role`` (source, destination) is at this place of a migration that is under way now."""
         before = self._reached(role, phase, at)
-        self.lab.until(f"{role} {phase} {at}", lambda: self._reached(role, phase, at) > before)
+        self.lab.until(f"{role} {phase} {at}", lambda: self._reached(role, phase, at) > before, PLAY_SECONDS)
 
     def _reached(self, role: str, phase: str, at: str) -> int:
         wanted = ("migration", role, phase, at)
@@ -82,7 +92,9 @@ class Machine:
         alive = [pid for host in SERVERS if (pid := self.lab.pid(host)) is not None]
         found = check(lines, alive, self.lab.ledgers())
         found += on_disk(lines, VM, {host: self.ring(host) for host in DOWNSTAIRS}, slots=_RING // 512)
-        return [one for one in found if not any(str(one.sentence).startswith(text) for text in self.expected)]
+        return [
+            one for one in found if not any(text.startswith(tuple(self.expected)) for text in (one.sentence, str(one)))
+        ]
 
     def ring(self, host: str) -> set[int]:
         """The numbers of the heartbeats in the ring of the region on ``host``, read from its raw extent files."""
@@ -147,6 +159,7 @@ def machine(lab: Lab) -> Iterator[Machine]:
     spent = max(number for found in lab.ledgers().values() for number in found)
     one = Machine(lab, at, "beta" if at == "alpha" else "alpha", generation, spent)
     yield one
+    one.end_plays()
     lab.fault()
     for host in (*SERVERS, *DOWNSTAIRS):
         if (pid := lab.pid(host)) is not None:
@@ -155,7 +168,7 @@ def machine(lab: Lab) -> Iterator[Machine]:
     assert violations == [], "\n".join(str(violation) for violation in violations)
 
 
-def begin_anew(lab: Lab, *, keep_history: bool = False) -> None:
+def begin_anew(lab: Lab, *, keep_history: bool = False, **variables: Any) -> None:
     """The machine booted from the disks that are there; without its history, everything stopped and put away before."""
     if not keep_history:
         for host in SERVERS:
@@ -164,5 +177,5 @@ def begin_anew(lab: Lab, *, keep_history: bool = False) -> None:
         history = lab.root / "history.jsonl"
         if history.exists():
             history.rename(Path(f"{history}.{len(list(lab.root.glob('history.jsonl.*')))}"))
-    played = lab.play("boot")
+    played = lab.play("boot", **variables)
     assert played.status == 0, played.output[-3000:]

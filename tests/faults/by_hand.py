@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What somebody does to the propolis servers of a lab by hand, beside all plays, and with none of their care."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import requests
+from played_lab import Lab
+
+DISK = "helios-blockdev-backend"
+
+
+def send(lab: Lab, method: str, host: str, path: str, body: Any, timeout: float = 5) -> requests.Response:
+    """One request to the propolis server on ``host``. Raises ``requests.Timeout`` when it does not answer in time."""
+    headers = {"api-version": "5.0.0"}
+    return requests.request(method, lab.url(host) + path, json=body, headers=headers, timeout=timeout)
+
+
+def volume_request(lab: Lab, host: str, generation: int) -> str:
+    """The volume construction request of the disk of the instance on ``host``, at another generation."""
+    spec = lab.ask(host, "/instance/spec")["spec"]["value"]
+    request: dict[str, Any] = json.loads(spec["components"][DISK]["component"]["request_json"])
+    request["sub_volumes"][0]["gen"] = generation
+    return json.dumps(request)
+
+
+def run_copy(lab: Lab, host: str, original: str, generation: int, instance: str | None = None) -> None:
+    """Make what runs on the server ``original`` once more on ``host``, from the same disk, and tell it to run.
+
+    ``instance`` is the id of the copy; the default is that of the original.
+    """
+    found = lab.ask(original, "/instance/spec")
+    spec = found["spec"]["value"]
+    spec["components"][DISK]["component"]["request_json"] = volume_request(lab, original, generation)
+    properties = {**found["properties"], "id": instance or found["properties"]["id"]}
+    body = {"properties": properties, "init": {"method": "Spec", "value": {"spec": spec}}}
+    assert send(lab, "PUT", host, "/instance", body).status_code == 201
+    assert send(lab, "PUT", host, "/instance/state", "Run").status_code == 204
+
+
+def stop(lab: Lab, host: str) -> None:
+    """Stop the instance on ``host`` and wait until it is gone."""
+    assert send(lab, "PUT", host, "/instance/state", "Stop").status_code == 204
+    lab.until(f"{host} has stopped", lambda: lab.state(host) == "Destroyed")
