@@ -95,6 +95,7 @@ class Mover:
             if not verdict.settled or verdict.is_good or verdict.code is Code.NOT_STARTED:
                 return verdict
             time.sleep(_CONFIRM_AFTER)
+            self._learn()
             again = self._look()
             if (again.code, again.reason) == (verdict.code, verdict.reason):
                 return again
@@ -217,7 +218,8 @@ class Mover:
 
     def _learn(self) -> None:
         """Take in what the other threads have found out since."""
-        self._case = replace(self._case, reached=_phase(self._timeline.source_reached()))
+        reached, paused = _phase(self._timeline.source_reached()), self._timeline.pause()
+        self._case = replace(self._case, reached=reached, paused=paused)
         try:
             answer, text = self._answered.get_nowait()
         except queue.Empty:

@@ -145,6 +145,8 @@ def _destination_moves(scene: Scene) -> Finding:
     if incoming is None or incoming.phase is Phase.ERROR or _is_foreign(scene, incoming):
         # Without a phase, or with Error, the next answer is about to say more (Failed, for one).
         return _in_flight(scene, incoming)
+    if scene.source_gave_up_on(incoming):
+        return _finding(Code.FAILED_ON_SOURCE, Reason.HALF_LEFT_AT_DESTINATION)
     handed_over = incoming.phase is Phase.FINISH or scene.source_handed_over
     return _arriving(scene, handed_over)
 
@@ -158,6 +160,8 @@ def _arriving(scene: Scene, handed_over: bool) -> Finding:
     at_source = scene.source_place
     if at_source is Place.UNREACHABLE and not scene.case.source_finished:
         return _waits(Code.UNKNOWN, Reason.MOVES_SOURCE_UNREACHABLE)
+    if scene.last_word_is_out:
+        return _waits(Code.UNKNOWN, Reason.LAST_WORD_OUT)
     if handed_over and (at_source in DOWN or at_source in SILENT):
         return _waits(Code.WAITING_FOR_DISKS, Reason.WAITS_FOR_DISKS, look_at_disks(scene.destination, {}))
     if at_source in DOWN:

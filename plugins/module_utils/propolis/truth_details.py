@@ -92,6 +92,18 @@ def changed(scene: Scene, finding: Finding) -> str:
     return f"migration {case.migration_id} to {scene.destination.server} was asked for{told}{spent}"
 
 
+def how_far(scene: Scene) -> str:
+    """`` in phase RamPushDirty, for which the guest stood still for 0.31 s``, of a migration that failed.
+
+    Servers tell the phase, and no amount of memory that has been copied.
+    """
+    reached, paused = scene.case.reached, scene.case.paused
+    if reached is None:
+        return ""
+    stood = f", for which the guest stood still for {paused:.2f} s" if paused is not None else ""
+    return f" in phase {reached.value}{stood}"
+
+
 def migration_of(scene: Scene) -> str:
     """Which migration is under way, and whose it is."""
     for record in (scene.destination.incoming, scene.source.outgoing, scene.destination.outgoing):

@@ -13,6 +13,7 @@ from .truth_details import (
     blocking_targets,
     changed,
     describe_disk,
+    how_far,
     live_generation,
     migration_of,
     next_generation,
@@ -218,9 +219,40 @@ def _failed_safely(scene: Scene, finding: Finding) -> Words:
         f"if {server} then refuses to be a migration source, stop and start the instance there: that cures it",
     )
     return Words(
-        f"{scene.case.instance.name} still runs on {server}{at_generation(scene.source)}; the migration failed safely",
+        f"{scene.case.instance.name} still runs on {server}{at_generation(scene.source)}; the migration failed safely"
+        f"{how_far(scene)}",
         steps,
         server,
+    )
+
+
+def _half_left_at_destination(scene: Scene, finding: Finding) -> Words:
+    server, other = scene.source.server, scene.destination.server
+    return Words(
+        f"{scene.case.instance.name} still runs on {server}{at_generation(scene.source)}, which gave up the migration"
+        f"{how_far(scene)}; {other} {place_words(scene.destination, scene.destination_place)} and waits for a rest "
+        "that never comes",
+        (
+            f"restart the server process of {other}, see to the network between {server} and {other}, then try again "
+            "with new generations",
+        ),
+        server,
+    )
+
+
+def _last_word_out(scene: Scene, finding: Finding) -> Words:
+    server, other = scene.source.server, scene.destination.server
+    return Words(
+        f"NOBODY MAY BE RUNNING {scene.case.instance.name}: {server} has handed it over and "
+        f"{place_words(scene.source, scene.source_place)}, and its last word has not reached {other}, which "
+        f"{place_words(scene.destination, scene.destination_place)}",
+        (
+            f"see to the network between {server} and {other} and run the same play again: {other} runs it as soon as "
+            "the word arrives",
+            f"do not stop or kill {other} before you give that up: the only copy of the memory is there",
+            f"then restart the server process of {other} and start the instance on any one server with generation "
+            f"{next_generation(scene)} or higher: its disks are intact",
+        ),
     )
 
 
@@ -274,6 +306,8 @@ _WORDS: Mapping[Reason, Callable[[Scene, Finding], Words]] = {
     Reason.SOURCE_GONE_TOO_EARLY: _source_gone_too_early,
     Reason.MOVES_TO_SOURCE: _moves_to_source,
     Reason.LEAVES_DESTINATION: _leaves_destination,
+    Reason.HALF_LEFT_AT_DESTINATION: _half_left_at_destination,
+    Reason.LAST_WORD_OUT: _last_word_out,
     Reason.MOVES_ELSEWHERE: alarms.moves_elsewhere,
     Reason.RUNS_ELSEWHERE: alarms.runs_elsewhere,
     Reason.THIRD_COPY: alarms.third_copy,

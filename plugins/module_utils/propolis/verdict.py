@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from .instance import MigrationRecord, Phase
-from .observation import DiskFinding, Place, ServerName, Sighting, place
+from .observation import DOWN, DiskFinding, Place, ServerName, Sighting, place
 
 
 class Code(Enum):
@@ -54,6 +54,8 @@ class Reason(Enum):
     SOURCE_GONE_TOO_EARLY = "source_gone_too_early"
     MOVES_TO_SOURCE = "moves_to_source"
     LEAVES_DESTINATION = "leaves_destination"
+    HALF_LEFT_AT_DESTINATION = "half_left_at_destination"
+    LAST_WORD_OUT = "last_word_out"
     MOVES_ELSEWHERE = "moves_elsewhere"
     RUNS_ELSEWHERE = "runs_elsewhere"
     THIRD_COPY = "third_copy"
@@ -106,7 +108,8 @@ class Case:
 
     ``migration_id`` is ours (None when only looking), ``generations`` maps our disk names to the numbers that we
     allocated, ``volumes`` are the ids of the instance's volumes. ``reached`` is the last phase of our migration that
-    the source was seen in, ``source_finished`` whether the source itself was seen to have handed over.
+    the source was seen in, ``paused`` how long the guest stood still (seconds, None: not seen), ``source_finished``
+    whether the source itself was seen to have handed over.
     """
 
     instance: InstanceName
@@ -117,6 +120,7 @@ class Case:
     answer: Answer = Answer.NONE
     answer_text: str = ""
     reached: Phase | None = None
+    paused: float | None = None
     source_finished: bool = False
 
     @property
@@ -160,6 +164,25 @@ class Scene:
         """The source itself says that our migration failed."""
         outgoing = self.source.outgoing
         return self.is_ours(outgoing) and outgoing is not None and outgoing.phase is Phase.ERROR
+
+    def source_gave_up_on(self, incoming: MigrationRecord) -> bool:
+        """The source runs on after it gave up the very migration that the destination still waits for.
+
+        It hears of that at once, unless the network between the two is broken; then it waits for ever.
+        """
+        outgoing = self.source.outgoing
+        gave_up = outgoing is not None and outgoing.id == incoming.id and outgoing.phase is Phase.ERROR
+        return gave_up and self.source_place is Place.RUNS
+
+    @property
+    def last_word_is_out(self) -> bool:
+        """The source has handed over and ended, and the destination has not heard its last word.
+
+        That takes a moment, unless the network between the two is broken.
+        """
+        incoming = self.destination.incoming
+        waits = incoming is not None and incoming.phase is not Phase.FINISH
+        return waits and self.source_handed_over and self.source_place in DOWN
 
     @property
     def failed_before(self) -> bool:

@@ -101,6 +101,7 @@ def record(phase: Phase, migration: str = OURS) -> MigrationRecord:
 
 
 RUNNING_ALPHA = seen(ALPHA, State.RUNNING, disks=(disk(1),))
+GAVE_UP = seen(ALPHA, State.RUNNING, outgoing=record(Phase.ERROR), disks=(disk(1),))
 HANDED_OVER = seen(ALPHA, State.DESTROYED, outgoing=record(Phase.FINISH))
 ARRIVED = seen(BETA, State.RUNNING, incoming=record(Phase.FINISH), disks=(disk(2),))
 EMPTY_BETA = seen(BETA)
@@ -124,6 +125,9 @@ TABLE = [
     ),
     ("in flight, only looking", LOOKING, LEAVING, ARRIVING, Code.IN_PROGRESS_ELSEWHERE, False),
     ("failed safely", case(), RUNNING_ALPHA, FAILED_BETA, Code.FAILED_ON_SOURCE, True),
+    ("gave up, and the destination has not heard", case(), GAVE_UP, ARRIVING, Code.FAILED_ON_SOURCE, True),
+    ("gave up, only looking", LOOKING, GAVE_UP, ARRIVING, Code.FAILED_ON_SOURCE, True),
+    ("handed over, and the destination has not heard", case(), HANDED_OVER, ARRIVING, Code.UNKNOWN, False),
     ("done", case(), HANDED_OVER, ARRIVED, Code.SUCCEEDED, True),
     ("done, adopted", case(Began.ADOPTED), HANDED_OVER, ARRIVED, Code.ADOPTED, True),
     ("done long ago", NOT_BEGUN, HANDED_OVER, ARRIVED, Code.ALREADY_THERE, True),
@@ -391,6 +395,31 @@ def test_when_nobody_runs_the_next_usable_generation_is_named() -> None:
     verdict = judge(case(), HANDED_OVER, seen(BETA, State.FAILED, incoming=record(Phase.FINISH)))
     assert "generation 3 or higher" in verdict.sentence
     assert verdict.runs_on is None
+
+
+def test_a_failure_says_how_far_it_came_and_how_long_the_guest_stood_still_for_it() -> None:
+    plain = judge(case(), RUNNING_ALPHA, FAILED_BETA)
+    early = judge(case(reached=Phase.RAM_PUSH), RUNNING_ALPHA, FAILED_BETA)
+    late = judge(case(reached=Phase.RAM_PUSH_DIRTY, paused=0.3061), RUNNING_ALPHA, FAILED_BETA)
+    assert "the migration failed safely;" in plain.sentence
+    assert "the migration failed safely in phase RamPush;" in early.sentence
+    assert "safely in phase RamPushDirty, for which the guest stood still for 0.31 s;" in late.sentence
+
+
+def test_a_destination_that_waits_for_a_source_that_gave_up_is_to_be_restarted() -> None:
+    verdict = judge(case(reached=Phase.RAM_PUSH), GAVE_UP, ARRIVING)
+    assert "vm0 still runs on alpha at generation 1, which gave up the migration in phase RamPush" in verdict.sentence
+    assert "restart the server process of beta" in verdict.sentence
+    assert verdict.runs_on == ALPHA
+
+
+def test_a_lost_last_word_is_waited_for_and_nobody_is_told_to_start_another_copy_first() -> None:
+    verdict = judge(case(), HANDED_OVER, ARRIVING)
+    assert "NOBODY MAY BE RUNNING vm0: alpha has handed it over and says Destroyed" in verdict.sentence
+    assert "run the same play again" in verdict.next_steps[0]
+    assert "generation 3 or higher" in verdict.next_steps[-1]
+    final = at_deadline(verdict, 5)
+    assert (final.code, final.failure_code, final.runs_on) == (Code.UNKNOWN, "unknown", None)
 
 
 def test_a_deaf_source_is_named_in_a_success() -> None:
