@@ -49,10 +49,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(source), C(destination), C(others), C(needed), C(adopts), C(migration_id) and C(problem).
+  description:
+    - C(source), C(destination), C(others), C(needed), C(adopts) and C(migration_id).
+    - C(problem), V(null) or a dictionary of C(code), C(sentence) and C(next_step). Another controller that moves the instance is
+      such a problem, from the moment in which it has its number.
   type: dict
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,10 +70,11 @@ def migration_intent(
     controller: str,
 ) -> dict[str, Any]:
     """See DOCUMENTATION."""
-    from ansible_collections.apiary.propolis.plugins.module_utils.propolis.intent import decide
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis.intent import Asker, decide
 
     newest = [volume["newest"] for volume in surveyed.values() if volume["newest"]]
-    return decide(name, str(instance["id"]).lower(), destination, servers, newest, controller).as_dict()
+    asker = Asker(controller, time.time())
+    return decide(name, str(instance["id"]).lower(), destination, servers, newest, asker).as_dict()
 
 
 class FilterModule:

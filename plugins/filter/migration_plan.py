@@ -59,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(checks) (C(name), C(outcome), C(sentence)), C(refused) and C(warned) (sentences), C(lines) (all of it for people) and
+  description: C(checks) (C(name), C(outcome), C(sentence)), C(refused) and C(warned) (sentences), C(text) (all of it for people) and
     C(prediction) (C(seconds), C(pause_seconds)).
   type: dict
 """
@@ -92,7 +92,7 @@ def migration_plan(
     by_name = {str(server["name"]): server for server in servers}
     replicas = [
         Replica(target["volume"], target["host"], target["address"], int(target["port"]), target["region"], answer)
-        for target, answer in zip(targets, seen, strict=True)
+        for target, answer in zip(targets, seen, strict=bool(seen))
     ]
     move = Move(
         name,
@@ -104,13 +104,17 @@ def migration_plan(
         replicas,
         surveyed,
     )
-    checks = check(move)
+    checks = check(move) if intent["needed"] and not intent["adopts"] else []
     prediction = predict(move.memory_mib, float(mib_per_second))
+    head = (
+        f"Plan: move {name} from {intent['source']} to {intent['destination']}, in about {prediction.seconds:.1f} s, with the "
+        f"guest paused for about {prediction.pause_seconds:.2f} s of it (at {mib_per_second:g} MiB/s)."
+    )
     return {
         "checks": [one.as_dict() for one in checks],
         "refused": [one.sentence for one in checks if one.outcome is Outcome.REFUSED],
         "warned": [one.sentence for one in checks if one.outcome is Outcome.WARNED],
-        "lines": [f"{one.outcome.value:<8}{one.sentence}" for one in checks],
+        "text": "\n".join([head, *(f"{one.outcome.value:<8}{one.sentence}" for one in checks)]),
         "prediction": prediction.as_dict(),
     }
 

@@ -247,6 +247,10 @@ migration:
       description: Where the instance runs now, at which generation, what was changed, and what to do next.
       type: str
       returned: always
+    account:
+      description: The same sentence without what to do next.
+      type: str
+      returned: always
     next_steps:
       description: What to do next, step by step.
       type: list

@@ -1,31 +1,46 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run that shall move an instance has to do, decided on what all servers and the ledger say.
 
-The id of a migration follows from what is true before it: the instance, its two ends, the generations in use, and the
-failure that a server remembers. So a run that was killed finds its own migration, and its own number, again; a try
-after a failure is a new migration with a new number.
+The id of a migration follows from what is true before it: the instance, its two ends, the generations in use, the
+failure that a server remembers, and who moves it. So a run that was killed finds its own migration, and its own number,
+again; a try after a failure is a new migration with a new number; and two controllers never share one.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from .instance import Phase, State
+from .location import NotLocated, locate
+from .verdict import Code
 
 Answer = Mapping[str, Any]
 
 _NAMESPACE = uuid.UUID("6c0b6b0e-52d7-5a0f-9d53-6a0a3c1c7f44")
+# Between the allocation of its number and the first sign of it at a server, a migration is known to the ledger only.
+# A run takes some seconds for that; one that was killed there by its machine's end leaves others waiting so long.
+UNSEEN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why nothing can be moved: ``code`` is a verdict's word, ``next_step`` what to do about it."""
+
+    code: str
+    sentence: str
+    next_step: str
 
 
 @dataclass(frozen=True)
 class Intent:
     """``needed`` is False when the instance is at its destination and nothing is under way.
 
-    ``source``, ``destination`` and ``others`` are names of servers. ``problem`` is one sentence, or None. ``adopts`` is
-    True when a migration of ours is under way: then no number is allocated, the one in the ledger is meant.
+    ``source``, ``destination`` and ``others`` are names of servers. ``adopts`` is True when a migration of ours is
+    under way: then no number is allocated, the one in the ledger is meant.
     """
 
     instance: str
@@ -35,11 +50,19 @@ class Intent:
     needed: bool
     adopts: bool
     migration_id: str | None
-    problem: str | None = None
+    problem: Problem | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for a playbook."""
         return {**asdict(self), "others": list(self.others)}
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who wants to move something: the name of the controller and the time there, in seconds since 1970."""
+
+    controller: str
+    now: float
 
 
 def decide(
@@ -48,58 +71,90 @@ def decide(
     destination: str,
     servers: Sequence[Answer],
     newest: Sequence[Answer],
-    controller: str,
+    asker: Asker,
 ) -> Intent:
     """What to do about moving ``instance`` to ``destination`` (the name of one of ``servers``).
 
-    ``servers`` are answers of ``propolis_instance_info``; ``newest`` the newest ledger entries of its volumes;
-    ``controller`` is who runs this.
+    ``servers`` are answers of ``propolis_instance_info``; ``newest`` the newest ledger entries of its volumes.
     """
     by_name = {str(server["name"]): server for server in servers}
     there = by_name[destination]
     holders = [server for server in servers if _holds(server, instance_id)]
     source = next((server for server in holders if server is not there), None)
     if source is None:
-        return _without_source(instance, instance_id, destination, servers, there)
+        return _without_source(instance, instance_id, destination, servers, newest, asker)
     others = tuple(name for name in by_name if name not in (destination, source["name"]))
+    plain = Intent(instance, str(source["name"]), destination, others, True, False, None)
     flying = _in_flight(source, there)
-    if flying is not None:
-        problem = _not_ours(instance, flying, newest, controller)
-        return Intent(instance, str(source["name"]), destination, others, True, problem is None, flying, problem)
-    if _moving_without_id(source, there):
+    if flying is None and _moving_without_id(source, there):
         # Servers of 2023 tell a migration's phase only to those who know its id: the ledger's newest entry does.
-        known = next((str(entry["migration_id"]) for entry in newest if entry.get("migration_id")), None)
-        problem = _not_ours(instance, known, newest, controller)
-        return Intent(instance, str(source["name"]), destination, others, True, problem is None, known, problem)
-    name = migration_id(instance_id, source, there)
-    return Intent(instance, str(source["name"]), destination, others, True, False, name)
+        flying = next((str(entry["migration_id"]) for entry in newest if entry.get("migration_id")), "of unknown id")
+    if flying is not None:
+        problem = _not_ours(instance, flying, newest, asker)
+        return replace(plain, adopts=problem is None, migration_id=flying, problem=problem)
+    name = migration_id(instance_id, source, there, asker.controller)
+    return replace(plain, migration_id=name, problem=_about_to_begin(instance, servers, newest, asker))
 
 
-def migration_id(instance_id: str, source: Answer, destination: Answer) -> str:
+def migration_id(instance_id: str, source: Answer, destination: Answer, controller: str) -> str:
     """The id of the migration that would begin now. A failure that either end remembers makes it another one."""
     in_use = sorted(f"{disk['backend']}={disk['generation']}" for disk in source["disks"])
     failures = [_failed(source, "out"), _failed(destination, "in")]
-    words = [instance_id, str(source["address"]), str(destination["address"]), *in_use, *failures]
+    words = [controller, instance_id, str(source["address"]), str(destination["address"]), *in_use, *failures]
     return str(uuid.uuid5(_NAMESPACE, "\n".join(words)))
 
 
+def overtaken(instance: str, entry: Answer | None) -> Problem:
+    """Somebody else took a number between our look at the ledger and our own: ``entry`` is what they wrote."""
+    if entry and entry.get("reason") == "migrate":
+        return _being_moved(instance, str(entry.get("migration_id")), entry)
+    who = "somebody emptied the ledger of its volume"
+    if entry:
+        number, reason = entry.get("generation"), entry.get("reason")
+        who = f"{entry.get('controller')} took generation {number} of its volume at {entry.get('time')} ({reason})"
+    return Problem(
+        Code.IN_PROGRESS_ELSEWHERE.value,
+        f"{instance}: {who}, while this run looked. Nothing was changed and no number was spent.",
+        "look with status.yml what became of it, then run this again",
+    )
+
+
 def _without_source(
-    instance: str, instance_id: str, destination: str, servers: Sequence[Answer], there: Answer
+    instance: str,
+    instance_id: str,
+    destination: str,
+    servers: Sequence[Answer],
+    newest: Sequence[Answer],
+    asker: Asker,
 ) -> Intent:
     """No other server holds it: it is there already, or it runs nowhere."""
+    there = next(server for server in servers if server["name"] == destination)
     left = [server for server in servers if server is not there]
     past = next((server for server in left if (server["instance"] or {}).get("id") == instance_id), None)
     source = past or (left[0] if left else None)
     name = str(source["name"]) if source else None
     others = tuple(str(server["name"]) for server in left if server is not source)
-    problem = None
+    plain = Intent(instance, name, destination, others, False, False, None)
     if not _holds(there, instance_id):
-        problem = (
-            f"{instance} runs on no server of the inventory and cannot be moved to {destination}; boot.yml starts it."
+        try:
+            locate(instance, instance_id, servers)
+        except NotLocated as error:
+            unknown = Problem(Code.UNKNOWN.value, error.message, "make that server answer, or its host refuse")
+            return replace(plain, problem=unknown)
+        return replace(
+            plain,
+            problem=Problem(
+                Code.NOBODY_RUNS.value,
+                f"{instance} runs on no server of the inventory and cannot be moved to {destination}. Nothing was "
+                "changed and no number was spent.",
+                "boot.yml starts it",
+            ),
         )
     flying = _record(there, "in")
-    ours = flying if problem is None and (there["instance"] or {}).get("state") == State.MIGRATING.value else None
-    return Intent(instance, name, destination, others, ours is not None, ours is not None, ours, problem)
+    if flying is None or there["instance"]["state"] != State.MIGRATING.value:
+        return plain
+    problem = _not_ours(instance, flying, newest, asker)
+    return replace(plain, needed=True, adopts=problem is None, migration_id=flying, problem=problem)
 
 
 def _holds(server: Answer, instance_id: str) -> bool:
@@ -135,14 +190,46 @@ def _failed(server: Answer, side: str) -> str:
     return str(record["id"]) if failed else "-"
 
 
-def _not_ours(instance: str, flying: str | None, newest: Sequence[Answer], controller: str) -> str | None:
+def _not_ours(instance: str, flying: str, newest: Sequence[Answer], asker: Asker) -> Problem | None:
     """Why the migration that is under way is not ours to follow; None when it is."""
-    entry = next((entry for entry in newest if flying is not None and entry.get("migration_id") == flying), None)
+    entry = next((entry for entry in newest if entry.get("migration_id") == flying), None)
     if entry is None:
-        return f"{instance} is being moved by somebody whom the ledger does not know (migration {flying}); wait."
-    if entry.get("controller") != controller:
-        return (
-            f"{instance} is being moved already: migration {flying} by {entry.get('controller')} since "
-            f"{entry.get('time')}, generation {entry.get('generation')}. Nothing was spent; look again later."
+        return Problem(
+            Code.IN_PROGRESS_ELSEWHERE.value,
+            f"{instance} is being moved by somebody whom the ledger does not know (migration {flying}). Nothing was "
+            "changed and no number was spent.",
+            "wait until that has ended, then look with status.yml",
         )
+    return None if entry.get("controller") == asker.controller else _being_moved(instance, flying, entry)
+
+
+def _about_to_begin(instance: str, servers: Sequence[Answer], newest: Sequence[Answer], asker: Asker) -> Problem | None:
+    """Another controller took a number for a move a moment ago, and no server shows that migration or number yet."""
+    records = [record for server in servers for record in (server["migration"] or {}).values() if record]
+    known = {str(record["id"]) for record in records}
+    in_use = {disk["generation"] for server in servers for disk in server["disks"]}
+    for entry in newest:
+        fresh = asker.now - _seconds(entry.get("time")) < UNSEEN_SECONDS
+        others = entry.get("reason") == "migrate" and entry.get("controller") != asker.controller
+        seen = entry.get("migration_id") in known or entry.get("generation") in in_use
+        if others and fresh and not seen:
+            return _being_moved(instance, str(entry.get("migration_id")), entry)
     return None
+
+
+def _being_moved(instance: str, flying: str, entry: Answer) -> Problem:
+    return Problem(
+        Code.IN_PROGRESS_ELSEWHERE.value,
+        f"{instance} is being moved already: migration {flying} by {entry.get('controller')} since "
+        f"{entry.get('time')}, generation {entry.get('generation')}. Nothing was changed and no number was spent.",
+        "wait until that has ended, then look with status.yml",
+    )
+
+
+def _seconds(time: object) -> float:
+    """Seconds since 1970 of an entry's time; 0 for what is no time, which then is long ago."""
+    try:
+        moment = datetime.fromisoformat(str(time))
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

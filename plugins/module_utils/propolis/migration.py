@@ -315,11 +315,13 @@ def _phase(text: str | None) -> Phase | None:
 
 def _not_begun(verdict: Verdict, error: PropolisError) -> Verdict:
     """The verdict of a move that is refused: where the instance is stays true, and the refusal says the rest."""
-    where = verdict.sentence.split(";", 1)[0]
+    account = f"{error.message} {verdict.account.split(';', 1)[0]}; nothing was changed"
     return replace(
         verdict,
         code=Code.NOT_STARTED,
         settled=True,
-        sentence=f"{error.message} {where}; nothing was changed.",
+        sentence=f"{account}.",
+        account=account,
+        next_steps=(),
         failure_code=error.code,
     )

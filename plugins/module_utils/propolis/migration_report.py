@@ -49,6 +49,7 @@ def report(outcome: Outcome, *, planned_only: bool = False) -> Report:
         "total_seconds": round(outcome.total, 3),
         "slowest_expected_seconds": outcome.plan.slowest_seconds if outcome.plan is not None else None,
         "sentence": message,
+        "account": verdict.account,
         "next_steps": list(verdict.next_steps),
         "warnings": list(outcome.warnings),
         "servers": [

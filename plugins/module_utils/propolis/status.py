@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import BadDescription
+from .instance import Phase
 from .observation import Place, Reach, ServerName, Sighting, place
 from .observe import Look, Observer
 from .truth import judge
@@ -50,12 +51,21 @@ def judge_standing(instance: InstanceName, sightings: Sequence[Sighting]) -> Ver
     """The verdict on what was seen: the likeliest place is judged as the destination, the next one as the source."""
     ranked = sorted(sightings, key=lambda sighting: _PRECEDENCE.index(place(sighting, instance.id)))
     destination = ranked[0]
-    if len(ranked) > 1 and _moves_to(ranked[1], destination, instance):
+    if len(ranked) > 1 and (
+        _moves_to(ranked[1], destination, instance) or _gave_away(destination, ranked[1], instance)
+    ):
         ranked[0], ranked[1] = ranked[1], ranked[0]
         destination = ranked[0]
     source = ranked[1] if len(ranked) > 1 else Sighting(_NO_OTHER, Reach.GONE)
     volumes = frozenset(disk.volume for disk in destination.disks if disk.volume is not None)
-    return judge(Case(instance, volumes=volumes), source, destination, ranked[2:])
+    return judge(Case(instance, volumes=volumes, is_looking=True), source, destination, ranked[2:])
+
+
+def _gave_away(first: Sighting, other: Sighting, instance: InstanceName) -> bool:
+    """``first`` has ended because it handed the instance over, which ``other`` (or nobody) holds now."""
+    outgoing = first.outgoing
+    handed_over = outgoing is not None and outgoing.phase is Phase.FINISH
+    return handed_over and place(first, instance.id) is Place.OFF and place(other, instance.id) is not Place.OFF
 
 
 def _moves_to(other: Sighting, first: Sighting, instance: InstanceName) -> bool:

@@ -37,8 +37,15 @@ def at_deadline(verdict: Verdict, waited: float) -> Verdict:
     if verdict.code in _KEPT_AT_DEADLINE:
         return replace(verdict, settled=True)
     ours = "; the migration itself goes on" if verdict.code is Code.ADOPTED else ""
-    sentence = f"After {waited:.0f} s this run stops waiting{ours}. {verdict.sentence}"
-    return replace(verdict, code=Code.TIMED_OUT, settled=True, sentence=sentence, failure_code=Code.TIMED_OUT.value)
+    waiting = f"After {waited:.0f} s this run stops waiting{ours}. "
+    return replace(
+        verdict,
+        code=Code.TIMED_OUT,
+        settled=True,
+        sentence=waiting + verdict.sentence,
+        account=waiting + verdict.account,
+        failure_code=Code.TIMED_OUT.value,
+    )
 
 
 # These say more than "the time is over": what is waited for, or that nobody can say.
@@ -216,7 +223,7 @@ def _destination_idle(scene: Scene) -> Finding:
         return _waits(Code.UNKNOWN, Reason.SILENT)
     if at_source is Place.STOPPING or scene.case.answer_pending or scene.destination_place is Place.STOPPING:
         return _waits(Code.NOBODY_RUNS, Reason.NOBODY)
-    return _finding(Code.NOBODY_RUNS, Reason.NOBODY)
+    return _finding(Code.NOBODY_RUNS, Reason.STOPPED if scene.was_stopped else Reason.NOBODY)
 
 
 def _source_alone_runs(scene: Scene) -> Finding:

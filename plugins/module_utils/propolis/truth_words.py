@@ -26,9 +26,18 @@ from .verdict import GOOD, Code, Finding, Reason, Scene, Verdict
 def speak(scene: Scene, finding: Finding) -> Verdict:
     """The verdict in words: one sentence of three parts, and the steps one by one."""
     words = _WORDS[finding.reason](scene, finding)
-    sentence = f"{words.where}; {changed(scene, finding)}; {words.steps[0]}."
+    account = words.where if scene.case.is_looking else f"{words.where}; {changed(scene, finding)}"
     failure = None if finding.code in GOOD and finding.settled else finding.code.value
-    return Verdict(finding.code, finding.reason, finding.settled, sentence, words.steps, failure, words.runs_on)
+    return Verdict(
+        finding.code,
+        finding.reason,
+        finding.settled,
+        f"{account}; {words.steps[0]}.",
+        words.steps,
+        failure,
+        words.runs_on,
+        account,
+    )
 
 
 _NOTHING = "nothing is left to do"
@@ -42,9 +51,8 @@ def _look(scene: Scene) -> str:
 def _start_again(scene: Scene) -> tuple[str, ...]:
     number = next_generation(scene)
     return (
-        f"start it on any one server with generation {number} or higher: its disks are intact",
+        f"start it on any one server with generation {number} or higher (boot.yml does): its disks are intact",
         f"read the log of {scene.destination.server} for the reason",
-        "with on_failure: restart_on_source or restart_on_destination the play does such a cold start by itself",
     )
 
 
@@ -275,10 +283,18 @@ def _nobody(scene: Scene, finding: Finding) -> Words:
     ended += place_words(scene.destination, scene.destination_place)
     if not finding.settled:
         return Words(f"{name} is about to run nowhere ({ended})", (_look(scene),))
-    if scene.destination_place is Place.OFF and scene.source_handed_over:
-        where = f"{name} runs nowhere: it was moved to {scene.destination.server} and then stopped there ({ended})"
-        return Words(where, _start_again(scene)[:1])
+    if scene.case.is_looking and not scene.was_lost:
+        return Words(f"{name} runs nowhere: {ended}", _start_again(scene)[:1])
     return Words(f"NOBODY RUNS {name}: {ended}; its disks are intact", _start_again(scene))
+
+
+def _stopped(scene: Scene, finding: Finding) -> Words:
+    source, destination = scene.source.server, scene.destination.server
+    if scene.destination_place is Place.OFF:
+        how = f"it was stopped on {destination}" + (f", where it was moved from {source}" if scene.began else "")
+    else:
+        how = f"it was stopped on {source}" + (f" before {destination} had it" if scene.began else "")
+    return Words(f"{scene.case.instance.name} runs nowhere: {how}", _start_again(scene)[:1])
 
 
 def _id(sighting: Sighting) -> str:
@@ -325,4 +341,5 @@ _WORDS: Mapping[Reason, Callable[[Scene, Finding], Words]] = {
     Reason.FAILED_SAFELY: _failed_safely,
     Reason.SOURCE_STUCK: _source_stuck,
     Reason.NOBODY: _nobody,
+    Reason.STOPPED: _stopped,
 }

@@ -72,7 +72,8 @@ class Reason(Enum):
     SILENT = "silent"
     FAILED_SAFELY = "failed_safely"
     SOURCE_STUCK = "source_stuck"
-    NOBODY = "nobody"
+    NOBODY = "nobody"  # the machine was lost from memory
+    STOPPED = "stopped"  # somebody ended it: nothing was lost
 
 
 class Began(Enum):
@@ -110,6 +111,7 @@ class Case:
     allocated, ``volumes`` are the ids of the instance's volumes. ``reached`` is the last phase of our migration that
     the source was seen in, ``paused`` how long the guest stood still (seconds, None: not seen), ``source_finished``
     whether the source itself was seen to have handed over.
+    ``is_looking`` is True when nobody moves anything and the question is only how the instance stands.
     """
 
     instance: InstanceName
@@ -122,6 +124,7 @@ class Case:
     reached: Phase | None = None
     paused: float | None = None
     source_finished: bool = False
+    is_looking: bool = False
 
     @property
     def answer_pending(self) -> bool:
@@ -158,6 +161,19 @@ class Scene:
         outgoing = self.source.outgoing
         finished = outgoing is not None and outgoing.phase is Phase.FINISH
         return self.case.source_finished or finished
+
+    @property
+    def was_stopped(self) -> bool:
+        """Somebody (the guest, for one) ended the instance at one end; it was not lost on the way between them."""
+        if self.source_handed_over:
+            return self.destination_place is Place.OFF
+        return Place.OFF in (self.source_place, self.destination_place)
+
+    @property
+    def was_lost(self) -> bool:
+        """It was lost from memory: a server says Failed, or the source handed it over to nobody who runs it."""
+        ends = (self.source_place, self.destination_place)
+        return Place.FAILED in ends or (self.source_handed_over and not self.was_stopped)
 
     @property
     def source_gave_up(self) -> bool:
@@ -227,6 +243,7 @@ class Verdict:
 
     ``settled`` is False when waiting may change it. ``failure_code`` is None when there is nothing to fail about.
     ``runs_on`` is the server where the instance is known to run, None when it runs nowhere or nobody can say.
+    ``account`` is the sentence without its last part, which says what to do.
     """
 
     code: Code
@@ -236,6 +253,7 @@ class Verdict:
     next_steps: tuple[str, ...]
     failure_code: str | None
     runs_on: ServerName | None = None
+    account: str = ""
 
     @property
     def is_good(self) -> bool:

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a run of the role ended: when a policy starts an instance again, and the closing lines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.migration_ending import (
+    Ending,
+    closing,
+    not_begun,
+    of_move,
+)
+
+COMMANDS = {"console": "C", "status": "S", "teardown": "T"}
+FAILURE = {"code": "nobody_runs", "message": "…", "details": {"evidence": "/evidence/vm0"}}
+
+
+def result(verdict: str = "nobody_runs", reason: str = "nobody", failure: Any = FAILURE) -> dict[str, Any]:
+    migration = {
+        "id": "m",
+        "verdict": verdict,
+        "reason": reason,
+        "source": {"name": "alpha", "address": "10.0.0.1:8000"},
+        "destination": {"name": "beta", "address": "10.0.0.2:8000"},
+        "sentence": "NOBODY RUNS vm0; generation 2 is spent; start it.",
+        "account": "NOBODY RUNS vm0; generation 2 is spent",
+        "next_steps": ["start it", "read the log"],
+        "runs_on": None,
+        "generations": {"boot": 2},
+        "generations_before": {"boot": 1},
+        "pause_seconds": 0.25,
+        "total_seconds": 0.6,
+    }
+    return {"migration": migration} | ({"failure": failure} if failure else {})
+
+
+@pytest.mark.parametrize(
+    ("policy", "place"), [("restart_on_source", "alpha"), ("restart_on_destination", "beta"), ("leave", None)]
+)
+def test_what_was_lost_is_started_where_the_policy_says(policy: str, place: str | None) -> None:
+    assert of_move("vm0", result(), policy).restart_on == place
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [
+        ("nobody_runs", "stopped"),
+        ("nobody_runs", "created_only"),
+        ("unknown", "silent"),
+        ("waiting_for_disks", "waits_for_disks"),
+        ("timed_out", "in_flight"),
+        ("timed_out", "nobody"),
+        ("failed_on_source", "failed_safely"),
+        ("split_brain", "both_run"),
+    ],
+)
+def test_nothing_else_is_ever_started_by_a_policy(verdict: str, reason: str) -> None:
+    assert of_move("vm0", result(verdict, reason), "restart_on_source").restart_on is None
+
+
+def test_a_move_that_ended_well_says_so_with_numbers_pause_and_commands() -> None:
+    lines = closing(of_move("vm0", result("succeeded", "moved", None), "leave"), COMMANDS)
+    assert lines == [
+        "NOBODY RUNS vm0; generation 2 is spent; start it.",
+        "Disk boot: generation 1 before, 2 now.",
+        "The guest stood still for 0.25 s of the 0.6 s that it took.",
+        "Console:   C",
+        "All down:  T",
+    ]
+
+
+def test_a_plan_says_the_number_that_would_be() -> None:
+    lines = closing(of_move("vm0", result("not_started", "runs_on_source", None), "leave"), COMMANDS, planned=True)
+    assert "Disk boot: generation 1 before, 2 then." in lines
+
+
+def test_a_failure_says_each_thing_once() -> None:
+    lines = closing(of_move("vm0", result(), "leave"), COMMANDS)
+    assert lines == [
+        "NOBODY RUNS vm0; generation 2 is spent.",
+        "Verdict:   nobody_runs",
+        "Next:      start it",
+        "           read the log",
+        "Evidence:  /evidence/vm0",
+        "Look:      S",
+    ]
+
+
+def test_an_instance_that_was_started_again_is_said_to_be_and_not_to_be_started() -> None:
+    ending = replace(of_move("vm0", result(), "restart_on_source"), restarted={"vm0-boot": 3})
+    lines = closing(ending, COMMANDS)
+    assert lines[0].startswith("vm0 was lost from memory and started again cold on alpha at generation 3.")
+    assert lines[1] == "Move:      NOBODY RUNS vm0; generation 2 is spent."
+    assert "Verdict:   nobody_runs" in lines
+    assert not any("start it" in line for line in lines)
+
+
+def test_a_cold_start_that_did_not_come_about_is_said_to_have_failed() -> None:
+    lines = closing(of_move("vm0", result(), "restart_on_source"), COMMANDS)
+    assert "it was to be started again cold on alpha, which failed" in lines[0]
+    assert "Next:      start it" in lines
+
+
+def test_a_run_that_did_nothing_has_the_code_beside_the_verdict() -> None:
+    ending = not_begun("vm0", "refused", "vm0 runs on alpha as before.", "mend it", "alpha")
+    assert closing(ending, COMMANDS)[:3] == [
+        "vm0 runs on alpha as before.",
+        "Verdict:   not_started (refused)",
+        "Next:      mend it",
+    ]
+    assert not_begun("vm0", "in_progress_elsewhere", "…", None, None).verdict == "in_progress_elsewhere"
+
+
+def test_an_ending_survives_the_way_through_a_playbook() -> None:
+    ending = of_move("vm0", result(), "restart_on_source")
+    assert Ending.from_dict(ending.as_dict()) == ending
