@@ -8,9 +8,11 @@ package index but not that download gets a script of the same effect, made from 
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 from ansible_test._internal import python_requirements
@@ -20,11 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path.home() / ".ansible" / "test" / "cache"
 
 BOOTSTRAP = """\
-# Installs pip from its wheel, as the script that ansible-test would download does.
+# Installs pip from its wheel, as the script that ansible-test would download does. Most sanity tests begin so, hence
+# pip is run from an unpacked wheel that keeps its bytecode, and compiles of what it installs only what is used.
 import runpy, sys
-sys.path.insert(0, {wheel!r})
+sys.path.insert(0, {unpacked!r})
 wanted = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
-sys.argv[1:] = ["install", "--find-links", {folder!r}, *wanted]
+sys.argv[1:] = ["install", "--ignore-installed", "--no-compile", "--find-links", {folder!r}, *wanted]
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 
@@ -40,14 +43,17 @@ def wanted_pip() -> str:
 def prepare_bootstrap(version: str) -> None:
     """Makes ~/.ansible/test/cache/get_pip_<version>.py from the wheel of that version, unless it is there."""
     script = CACHE / f"get_pip_{version.replace('.', '_')}.py"
+    unpacked = CACHE / f"pip-{version}-unpacked"
     if script.exists():
         return
     CACHE.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(CACHE), f"pip=={version}"]
     subprocess.run(pip, check=True)
     wheel = next(CACHE.glob(f"pip-{version}-*.whl"))
-    part = script.with_suffix(".part")
-    part.write_text(BOOTSTRAP.format(wheel=str(wheel), folder=str(CACHE)))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(unpacked)
+    part = script.with_suffix(f".{os.getpid()}")
+    part.write_text(BOOTSTRAP.format(unpacked=str(unpacked), folder=str(CACHE)))
     part.rename(script)
 
 
