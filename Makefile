@@ -33,7 +33,7 @@ teardown: venv ## stop and remove everything the lab made
 test: venv-test ## every gate, with its time
 	@tests/gates $(GATES)
 
-bench: venv ## figures: the whole job ÷ the bare commands, a converged run ÷ an empty play, import ÷ dd
+bench: venv ## figures of one run, as ratios: plays ÷ bare commands, imports ÷ dd, the lab's storage ÷ plain files
 	@tests/say python tests/bench.py $(ARGS)
 
 N ?= 100000
