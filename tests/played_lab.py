@@ -21,6 +21,7 @@ from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.servic
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAY_SECONDS = 170
+HOSTS = {"alpha": 1, "beta": 2, "ds0": 11, "ds1": 12, "ds2": 13}  # inventories/lab/hosts.yml
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Played:
     def words(self) -> str:
         """The output with line breaks and indentation folded, as sentences are broken over lines."""
         return " ".join(self.output.replace("''", "'").split())
+
+    def says(self, *parts: str) -> None:
+        """AssertionError with the end of the output unless each of these is said."""
+        for part in parts:
+            assert part in self.words, f"not said: {part}\n{self.output[-4000:]}"
 
 
 @dataclass(frozen=True)
@@ -72,11 +78,12 @@ class Playing:
 
 @dataclass
 class Lab:
-    """One lab: a directory, and a network of loopback addresses in the form ``127.0.N``."""
+    """One lab: a directory, and a network of addresses in the form ``127.0.N``."""
 
     root: Path
     network: str
     environment: dict[str, str] = field(default_factory=dict)
+    inventories: tuple[str, ...] = ("inventories/lab",)
     _plays: int = 0
 
     # --- plays --------------------------------------------------------------------------------------------------------
@@ -84,7 +91,8 @@ class Lab:
     def begin(self, name: str, *arguments: str, **variables: Any) -> Playing:
         """Start a playbook with extra variables: one of the collection by its name, or any other by its path."""
         playbook = name if name.endswith(".yml") else f"playbooks/{name}.yml"
-        command = ["ansible-playbook", "-i", "inventories/lab", playbook, *arguments]
+        sources = [part for inventory in self.inventories for part in ("-i", inventory)]
+        command = ["ansible-playbook", *sources, playbook, *arguments]
         if variables:
             command += ["-e", json.dumps(variables)]
         own = {"LAB_ROOT": str(self.root), "LAB_NETWORK": self.network, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
@@ -128,10 +136,13 @@ class Lab:
             found[path.relative_to(self.root).parts[1]] = [int(entry["generation"]) for entry in entries]
         return found
 
+    def address(self, host: str) -> str:
+        """The ``IP:port`` of the propolis server on ``host``."""
+        return f"{self.network}.{HOSTS[host]}:8000"
+
     def url(self, host: str) -> str:
         """Where the propolis server on ``host`` answers."""
-        number = {"alpha": 1, "beta": 2}[host]
-        return f"http://{self.network}.{number}:8000"
+        return f"http://{self.address(host)}"
 
     def ask(self, host: str, path: str, timeout: float = 5) -> Any:
         """What the propolis server on ``host`` answers to a GET, or None when it answers no JSON, an error, or not."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 import requests
@@ -44,3 +45,16 @@ def stop(lab: Lab, host: str) -> None:
     """Stop the instance on ``host`` and wait until it is gone."""
     assert send(lab, "PUT", host, "/instance/state", "Stop").status_code == 204
     lab.until(f"{host} has stopped", lambda: lab.state(host) == "Destroyed")
+
+
+def migrate(lab: Lab, source: str, destination: str, generation: int) -> None:
+    """Ask ``destination`` to fetch the instance from ``source``, whatever becomes of its disk at that generation."""
+    found = lab.ask(source, "/instance/spec")
+    replacement = {"readonly": False, "request_json": volume_request(lab, source, generation)}
+    value = {
+        "migration_id": str(uuid.uuid4()),
+        "src_addr": lab.address(source),
+        "replace_components": {DISK: {"component": "CrucibleStorageBackend", "spec": replacement}},
+    }
+    body = {"properties": found["properties"], "init": {"method": "MigrationTarget", "value": value}}
+    assert send(lab, "PUT", destination, "/instance", body).status_code == 201

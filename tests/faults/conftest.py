@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 from history import Line, Violation, check, on_disk, read_history
+from namespaced_lab import NamespacedLab, namespaced_lab
+from namespaces import CONTROLLER, Network, lacking
 from played_lab import PLAY_SECONDS, ROOT, Lab, Played, Playing
 
 VM = "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a01"
@@ -40,6 +42,12 @@ class Machine:
     sentences, or the names of their invariants."""
     _playing: list[Playing] = field(default_factory=list)
 
+    @property
+    def wires(self) -> Network:
+        """The links between the hosts, of a machine in namespaces."""
+        assert isinstance(self.lab, NamespacedLab)
+        return self.lab.wires
+
     def begin_move(self, *arguments: str, **variables: Any) -> Playing:
         """Start the move, by the role alone: nothing is repaired before it."""
         playing = self.lab.begin(MOVE_ONLY, *arguments, migration_destination=self.destination, **variables)
@@ -61,10 +69,11 @@ class Machine:
 
     def until_phase(self, role: str, phase: str, at: str = "begin") -> None:
         """Wait until ``role`` (source, destination) is at this place of a migration that is under way now."""
-        before = self._reached(role, phase, at)
-        self.lab.until(f"{role} {phase} {at}", lambda: self._reached(role, phase, at) > before, PLAY_SECONDS)
+        before = self.passed(role, phase, at)
+        self.lab.until(f"{role} {phase} {at}", lambda: self.passed(role, phase, at) > before, PLAY_SECONDS)
 
-    def _reached(self, role: str, phase: str, at: str) -> int:
+    def passed(self, role: str, phase: str, at: str = "begin") -> int:
+        """How often ``role`` was at this place of a migration."""
         wanted = ("migration", role, phase, at)
         return sum(
             (line["event"], line.get("role"), line.get("phase"), line.get("at")) == wanted for line in self.history()
@@ -82,9 +91,57 @@ class Machine:
         before = self.heartbeats()
         self.lab.until("the guest writes", lambda: self.heartbeats() > before)
 
+    def log(self, host: str) -> str:
+        """Everything that the servers on ``host`` have logged."""
+        logs = self.lab.root.glob(f"hosts/{host}/propolis/*/*.log")
+        return "\n".join(path.read_text(errors="replace") for path in logs)
+
     def newest_number(self) -> int:
         """The newest number in any of the three ledgers."""
         return max(number for found in self.lab.ledgers().values() for number in found)
+
+    def is_at(self, host: str, generation: int) -> None:
+        """It runs and writes on ``host``, at ``generation``, the newest number of all; nobody else has it."""
+        other = next(name for name in SERVERS if name != host)
+        assert self.lab.state(host) == "Running"
+        assert self.lab.state(other) in (None, "Destroyed", "Failed")
+        assert active_generation(self.lab, host) == generation
+        assert self.newest_number() == generation
+        self.until_it_writes()
+
+    def failed_on_the_source(self, played: Played, phase: str | None = None) -> None:
+        """The play failed and said in one sentence: it still runs where it was, one number is spent, what to do next.
+
+        All of that is true. ``phase`` is how far the play says that the move came.
+        """
+        assert played.status != 0
+        played.says(
+            "Verdict: failed_on_source",
+            f"vm0 still runs on {self.source} at generation {self.generation}",
+            f" in phase {phase}" if phase else "",
+            f"generation {self.spent + 1} is spent",
+            f"read the log of {self.destination} for the reason, then try again with new generations",
+        )
+        assert self.lab.state(self.source) == "Running"
+        assert self.lab.state(self.destination) in (None, "Failed")
+        assert self.newest_number() == self.spent + 1
+        self.until_it_writes()
+
+    def nobody_runs(self, played: Played) -> None:
+        """The play failed loudly and said: it runs nowhere, its disks are intact, which number starts it again.
+
+        All of that is true, and nothing was started by itself.
+        """
+        assert played.status != 0
+        played.says(
+            "Verdict: nobody_runs",
+            "NOBODY RUNS vm0",
+            "its disks are intact",
+            f"generation {self.spent + 1} is spent",
+            f"start it on any one server with generation {self.spent + 2} or higher",
+        )
+        assert [self.lab.state(host) for host in SERVERS].count("Running") == 0
+        assert self.newest_number() == self.spent + 1
 
     def violations(self) -> list[Violation]:
         """What is wrong with all that has happened in this lab, less what the test brought about itself."""
@@ -120,12 +177,36 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab for all tests of one worker, in place but with nothing running."""
     one = Lab(tmp_path_factory.mktemp("faults") / "lab", _network())
     try:
-        played = one.play("lab_up")
-        assert played.status == 0, played.output[-3000:]
+        _put_up(one)
         yield one
     finally:
-        down = one.play("lab_down")
-        assert down.status == 0, down.output[-3000:]
+        _take_down(one)
+
+
+@pytest.fixture(scope="session")
+def namespaced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NamespacedLab]:
+    """The same on a network whose links can be cut. What talks to it must be inside the controller's namespace."""
+    if reason := lacking():
+        pytest.skip(f"packets can be lost only between network namespaces, and here are none: {reason}")
+    with namespaced_lab(tmp_path_factory.mktemp("faults-namespaced"), "10.23.80") as one:
+        try:
+            with one.wires.inside(CONTROLLER):
+                _put_up(one)
+            yield one
+        finally:
+            one.wires.mend()
+            with one.wires.inside(CONTROLLER):
+                _take_down(one)
+
+
+def _put_up(lab: Lab) -> None:
+    played = lab.play("lab_up")
+    assert played.status == 0, played.output[-3000:]
+
+
+def _take_down(lab: Lab) -> None:
+    played = lab.play("lab_down")
+    assert played.status == 0, played.output[-3000:]
 
 
 def healthy(lab: Lab) -> tuple[str, int] | None:
@@ -133,21 +214,38 @@ def healthy(lab: Lab) -> tuple[str, int] | None:
     if any(lab.pid(host) is None for host in (*SERVERS, *DOWNSTAIRS)):
         return None
     running = [host for host in SERVERS if lab.state(host) == "Running"]
-    if len(running) != 1:
-        return None
-    status = lab.ask(running[0], "/instance/disk/helios-blockdev-backend/status")
+    generation = active_generation(lab, running[0]) if len(running) == 1 else None
+    return None if generation is None else (running[0], generation)
+
+
+def active_generation(lab: Lab, host: str) -> int | None:
+    """The generation that the disk of the instance on ``host`` uses, when it is active on three of three replicas."""
+    status = lab.ask(host, "/instance/disk/helios-blockdev-backend/status")
     if not status:
         return None
     upstairs = status["volume_info"]["volume"]["sub_volumes"][0]["upstairs"]
     active = [target["state"]["type"] == "active" for target in upstairs["targets"]]
-    if upstairs["state"] != "active" or active != [True] * 3:
-        return None
-    return running[0], int(upstairs["generation"])
+    return int(upstairs["generation"]) if upstairs["state"] == "active" and active == [True] * 3 else None
 
 
 @pytest.fixture
 def machine(lab: Lab) -> Iterator[Machine]:
     """A machine that runs, and afterwards the judgement on what the test has seen happen."""
+    yield from _judged(lab)
+
+
+@pytest.fixture
+def wired_machine(namespaced: NamespacedLab) -> Iterator[Machine]:
+    """The same on hosts whose links can be cut: see ``machine.wires``. The test works on the controller's host."""
+    with namespaced.wires.inside(CONTROLLER):
+        try:
+            yield from _judged(namespaced)
+        finally:
+            namespaced.wires.mend()
+            namespaced.wires.try_again()
+
+
+def _judged(lab: Lab) -> Iterator[Machine]:
     lab.fault()
     lab.fault_on_the_wire()
     for host in (*SERVERS, *DOWNSTAIRS):

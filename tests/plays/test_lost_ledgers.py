@@ -31,7 +31,7 @@ def moved(lab: Lab) -> str:
 
 
 @pytest.mark.parametrize("lost", [("ds0",), ("ds0", "ds2")], ids=["the first target's ledger", "two of three ledgers"])
-def test_what_is_left_of_the_ledgers_makes_the_lost_ones_anew(lab: Lab, lost: tuple[str, ...]) -> None:
+def test_fault_14_what_is_left_of_the_ledgers_makes_the_lost_ones_anew(lab: Lab, lost: tuple[str, ...]) -> None:
     places, before = ledgers(lab), [handed_out(ledger) for ledger in ledgers(lab)]
     assert before[0] == before[1] == before[2] != []
     for ledger in places:
@@ -43,7 +43,7 @@ def test_what_is_left_of_the_ledgers_makes_the_lost_ones_anew(lab: Lab, lost: tu
     assert [handed_out(ledger) for ledger in places] == [[*before[1], before[1][-1] + 1]] * 3
 
 
-def test_a_ledger_from_an_old_copy_gets_what_was_handed_out_since(lab: Lab) -> None:
+def test_fault_14_a_ledger_from_an_old_copy_gets_what_was_handed_out_since(lab: Lab) -> None:
     places = ledgers(lab)
     lines = places[0].read_text().splitlines(keepends=True)
     places[0].write_text("".join(lines[:-1]))
@@ -54,7 +54,7 @@ def test_a_ledger_from_an_old_copy_gets_what_was_handed_out_since(lab: Lab) -> N
     assert handed_out(places[0]) == list(range(1, len(lines) + 1))
 
 
-def test_without_any_ledger_the_numbers_go_on_above_what_is_stored_and_live(lab: Lab) -> None:
+def test_fault_14_without_any_ledger_the_numbers_go_on_above_what_is_stored_and_live(lab: Lab) -> None:
     places = ledgers(lab)
     highest = handed_out(places[0])[-1]
     for ledger in places:
@@ -63,7 +63,7 @@ def test_without_any_ledger_the_numbers_go_on_above_what_is_stored_and_live(lab:
     assert [handed_out(ledger) for ledger in places] == [[highest + 1]] * 3
 
 
-def test_a_ledger_that_cannot_be_read_stops_the_move_and_spends_nothing(lab: Lab) -> None:
+def test_fault_14_a_ledger_that_cannot_be_read_stops_the_move_and_spends_nothing(lab: Lab) -> None:
     ledger = ledgers(lab)[1]
     whole = ledger.read_text()
     ledger.write_text(whole + "no entry\n")

@@ -67,12 +67,15 @@ def at_generation(sighting: Sighting) -> str:
     return f" at {text}" if text else ""
 
 
-def next_generation(scene: Scene) -> int:
-    """The lowest number that may be used after all that is known here (the ledger may know of higher ones)."""
+def next_generation(scene: Scene) -> str:
+    """``generation 3 or higher``: what may be used after all that is known here (the ledger may know of higher ones).
+
+    Servers whose instance has ended tell no number: then only the ledger knows.
+    """
     known = [number for end in (scene.source, scene.destination) for number in live_generations(end).values()]
     known += [disk.floor for end in (scene.source, scene.destination) for disk in end.disks if disk.floor is not None]
     known += scene.case.generations.values()
-    return max(known, default=0) + 1
+    return f"generation {max(known) + 1} or higher" if known else "a generation that its ledger hands out"
 
 
 def changed(scene: Scene, finding: Finding) -> str:

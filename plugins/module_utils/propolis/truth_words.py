@@ -49,9 +49,8 @@ def _look(scene: Scene) -> str:
 
 
 def _start_again(scene: Scene) -> tuple[str, ...]:
-    number = next_generation(scene)
     return (
-        f"start it on any one server with generation {number} or higher (boot.yml does): its disks are intact",
+        f"start it on any one server with {next_generation(scene)} (boot.yml does): its disks are intact",
         f"read the log of {scene.destination.server} for the reason",
     )
 
@@ -258,8 +257,8 @@ def _last_word_out(scene: Scene, finding: Finding) -> Words:
             f"see to the network between {server} and {other} and run the same play again: {other} runs it as soon as "
             "the word arrives",
             f"do not stop or kill {other} before you give that up: the only copy of the memory is there",
-            f"then restart the server process of {other} and start the instance on any one server with generation "
-            f"{next_generation(scene)} or higher: its disks are intact",
+            f"then restart the server process of {other} and start the instance on any one server with "
+            f"{next_generation(scene)} (boot.yml does): its disks are intact",
         ),
     )
 

@@ -395,6 +395,8 @@ def test_when_nobody_runs_the_next_usable_generation_is_named() -> None:
     verdict = judge(case(), HANDED_OVER, seen(BETA, State.FAILED, incoming=record(Phase.FINISH)))
     assert "generation 3 or higher" in verdict.sentence
     assert verdict.runs_on is None
+    looked = judge(LOOKING, HANDED_OVER, seen(BETA, State.FAILED, incoming=record(Phase.FINISH)))
+    assert "with a generation that its ledger hands out (boot.yml does)" in looked.sentence
 
 
 def test_a_failure_says_how_far_it_came_and_how_long_the_guest_stood_still_for_it() -> None:

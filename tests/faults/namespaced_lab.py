@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lab whose hosts have a network namespace each, so that the links between them can be cut."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from namespaces import CONTROLLER, Network
+from played_lab import HOSTS, Lab
+
+
+@dataclass
+class NamespacedLab(Lab):
+    """A lab on ``wires``: the modules of each host, and so all that they start, run in that host's namespace."""
+
+    wires: Network = field(default_factory=lambda: Network("", {}))
+
+    def restart(self, host: str) -> None:
+        with self.wires.inside(host):
+            super().restart(host)
+
+
+@contextlib.contextmanager
+def namespaced_lab(directory: Path, network: str) -> Iterator[NamespacedLab]:
+    """The network and, on it, a lab that is not yet in place. ``network`` are the first three numbers of a /24."""
+    addresses = {host: f"{network}.{number}" for host, number in HOSTS.items()} | {CONTROLLER: f"{network}.254"}
+    wires = Network(f"lab-{os.getpid()}", addresses)
+    hosts = {}
+    for host in HOSTS:
+        script = directory / f"python-{host}"
+        script.write_text(wires.command(host, sys.executable))
+        script.chmod(0o755)
+        hosts[host] = {"ansible_python_interpreter": str(script)}
+    inventory = directory / "namespaces.json"
+    inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+    with wires.up():
+        yield NamespacedLab(directory / "lab", network, inventories=("inventories/lab", str(inventory)), wires=wires)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults 8 and 9: packets between the two servers are lost without a word, before and at the hand-over."""
+
+from __future__ import annotations
+
+from conftest import Machine
+from played_lab import Playing
+
+
+def test_fault_08_a_partition_before_the_hand_over_ends_our_waiting_and_later_the_migration(
+    wired_machine: Machine,
+) -> None:
+    machine, lab = wired_machine, wired_machine.lab
+    lab.fault(steps=[{"side": "source", "phase": "RamPush", "action": "stall"}])
+    playing = machine.begin_move(migration_timeout=4)
+    machine.until_phase("source", "RamPush")
+    machine.wires.cut(machine.source, machine.destination)
+    lab.fault()
+    played = playing.ended()
+    assert played.status != 0
+    played.says(
+        "Verdict: timed_out",
+        f"the migration itself goes on. vm0 is on its way from {machine.source} to {machine.destination}",
+        "leave both servers alone and run the same play again to follow it",
+    )
+    assert [lab.state(host) for host in (machine.source, machine.destination)] == ["Migrating", "Migrating"]
+
+    machine.until_state(machine.source, "Running")  # TCP has given up; the destination, which only listens, never does
+    machine.until_it_writes()
+    again = machine.move()
+    assert again.status != 0
+    again.says(
+        "Verdict: failed_on_source",
+        f"vm0 still runs on {machine.source} at generation {machine.generation}, which gave up the migration",
+        f"{machine.destination} says Migrating, phase RamPush and waits for a rest that never comes",
+        f"restart the server process of {machine.destination}",
+    )
+    assert machine.newest_number() == machine.spent + 1
+    assert lab.state(machine.source) == "Running"
+    lab.kill(machine.destination)
+
+
+def _cut_off_at_the_last_word(machine: Machine) -> Playing:
+    """A play that has begun, whose source has sent its last word into nothing and ended."""
+    before = machine.passed("destination", "Finish")
+    machine.lab.fault(steps=[{"side": "source", "phase": "Finish", "action": "stall"}])
+    playing = machine.begin_move(migration_timeout=5)
+    machine.until_phase("source", "Finish")
+    machine.lab.until("the destination waits", lambda: machine.passed("destination", "Finish") > before)
+    machine.wires.cut(machine.source, machine.destination)
+    machine.lab.fault()
+    return playing
+
+
+def _says_that_nobody_may_be_running(machine: Machine, playing: Playing) -> None:
+    played = playing.ended()
+    assert played.status != 0
+    played.says(
+        "Verdict: unknown",
+        f"NOBODY MAY BE RUNNING vm0: {machine.source} has handed it over and says Destroyed",
+        f"its last word has not reached {machine.destination}, which says Migrating, phase Server",
+        f"generation {machine.spent + 1} is spent",
+        f"see to the network between {machine.source} and {machine.destination} and run the same play again",
+        f"start the instance on any one server with generation {machine.spent + 2} or higher",
+    )
+    assert machine.lab.state(machine.source) == "Destroyed"
+    assert machine.lab.state(machine.destination) == "Migrating"
+    assert machine.newest_number() == machine.spent + 1
+
+
+def test_fault_09_a_last_word_that_is_lost_may_leave_nobody_running(wired_machine: Machine) -> None:
+    machine, lab = wired_machine, wired_machine.lab
+    _says_that_nobody_may_be_running(machine, _cut_off_at_the_last_word(machine))
+    lab.kill(machine.destination)
+    lab.restart(machine.destination)
+    booted = lab.play("boot")
+    assert booted.status == 0, booted.output[-3000:]
+    machine.is_at("alpha", machine.spent + 2)
+
+
+def test_fault_09_a_last_word_that_is_late_only_finds_the_machine_waiting(wired_machine: Machine) -> None:
+    machine = wired_machine
+    machine.wires.try_again(8)
+    _says_that_nobody_may_be_running(machine, _cut_off_at_the_last_word(machine))
+    machine.wires.mend()
+    # TCP doubles its pauses between two tries: the longer it was cut off, the longer it takes.
+    machine.lab.until("it arrives", lambda: machine.lab.state(machine.destination) == "Running", seconds=90)
+    again = machine.move()
+    assert again.status == 0, again.output[-3000:]
+    assert f"vm0 runs on {machine.destination} at generation {machine.spent + 1}" in again.words
+    machine.is_at(machine.destination, machine.spent + 1)
