@@ -128,6 +128,9 @@ class FakeVolume:
         upstairs = {"state": self.state, "generation": self.generation}
         return {"volume": {"sub_volumes": [{"upstairs": upstairs}], "read_only_parent": None}}
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Nobody is told: the tests ask."""
+
     async def replace(self, vcr_json: str) -> str:
         if generation_of(parsed_request(vcr_json)) <= self.generation:
             raise StatusError("Invalid downstairs replace The VCRs have no difference")

@@ -6,6 +6,7 @@ A test fails when an entry of DIFFERENCES no longer differs, and when an entry o
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 
@@ -81,11 +82,53 @@ OMISSIONS = (
         "the log spans four migrations, which are replayed each with its own downstairs",
     ),
     Omission(
+        "c8-equal-generation-never-written",
+        (418,),
+        "the log spans two migrations, which are replayed each with its own downstairs",
+    ),
+    Omission(
         "b2-ensure-failures",
         (1422, 1434, 1435, 1445, 1457, 1467, 1479, 1491, 1502, 1514, 1524),
         "the recorded server died because its machine lacked a network library, which the lab does not use",
     ),
 )
+
+_A_BLOB = "A" * (4096 // 3 * 4 + 2 - 978) + '==", "readonly": true}}'
+"""The rest of the base64 of 4096 zero bytes, of which 978 characters were kept."""
+_BOOT = ', "boot-settings": {"type": "boot_settings", "component": {"order": [{"id": "disk0"}]}}}, "smbios": null}}}}'
+_SHARED_VOLUME = "909e57c9-eeba-4e09-9ace-642108baf51b"
+_SHARED_OPTIONS = {
+    "id": _SHARED_VOLUME,
+    "target": ["127.0.0.1:3810", "127.0.0.1:3820", "127.0.0.1:3830"],
+    "lossy": False,
+    **dict.fromkeys(("flush_timeout", "key", "cert_pem", "key_pem", "root_cert_pem", "control")),
+    "read_only": False,
+}
+_SHARED_REGION = {
+    "type": "region",
+    "block_size": 512,
+    "blocks_per_extent": 100,
+    "extent_count": 20,
+    "gen": 5,
+    "opts": _SHARED_OPTIONS,
+}
+_SHARED_REQUEST = {
+    "type": "volume",
+    "id": _SHARED_VOLUME,
+    "block_size": 512,
+    "sub_volumes": [_SHARED_REGION],
+    "read_only_parent": None,
+}
+_DISK_1 = {
+    "disk1": {
+        "type": "virtio_disk",
+        "component": {"backend_id": "disk1-backend", "pci_path": {"bus": 0, "device": 18, "function": 0}},
+    },
+    "disk1-backend": {
+        "type": "crucible_storage_backend",
+        "component": {"request_json": json.dumps(_SHARED_REQUEST), "readonly": False},
+    },
+}
 
 COMPLETIONS = (
     Completion(
@@ -94,6 +137,8 @@ COMPLETIONS = (
         'al_number": [' + ", ".join(["0"] * 20) + ']}}, "be1": {"type": "blob_storage_backend", "component": '
         '{"base64": "", "readonly": true}}}, "smbios": null}}}}',
     ),
+    Completion("g-virtio-and-blob", 4, _A_BLOB + _BOOT),
+    Completion("g-virtio-and-blob", 197, _A_BLOB + ", " + json.dumps(_DISK_1)[1:-1] + _BOOT),
 )
 
 BOOTROMS = {"bootrom missing": "/nonexistent/bootrom"}

@@ -119,6 +119,53 @@ class Down:
 
 
 @dataclass(frozen=True)
+class Killed:
+    """A downstairs was killed: its name, ds0, ds1 ..."""
+
+    line: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """A downstairs was started, again or for the first time."""
+
+    line: int
+    name: str
+    port: int
+
+
+@dataclass(frozen=True)
+class RegionMade:
+    """A region was made in the folder of a downstairs that was not there before."""
+
+    line: int
+    name: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a client saw at one moment: the instance's state and its disk, each None when it is not told.
+
+    ``server`` is srvA or srvB, None when the recording does not say which. ``disk`` has `state`, `gen`, maybe `ro` and
+    `enc`, and `targets`: the states of the targets, as the API gives them.
+    """
+
+    server: str | int | None
+    state: str | None
+    disk: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One or two looks at the servers."""
+
+    line: int
+    looks: tuple[Look, ...]
+
+
+@dataclass(frozen=True)
 class StateSeen:
     """A client that polled GET /instance saw this state for the first time."""
 
@@ -234,6 +281,10 @@ Event = (
     | Note
     | Up
     | Down
+    | Killed
+    | Started
+    | RegionMade
+    | Looked
     | StateSeen
     | StateMissed
     | Polled

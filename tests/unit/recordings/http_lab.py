@@ -20,6 +20,7 @@ from shared import ROOT
 BLOCK_SIZE, BLOCKS_PER_EXTENT, EXTENT_COUNT = 512, 100, 20
 """The geometry of the recorded regions."""
 
+QUICK_SERVER = str(Path(__file__).with_name("http_quick_server.py"))
 START_TIMEOUT = 30.0
 """Seconds for a stand-in to start; several suites may share two cores."""
 
@@ -67,6 +68,13 @@ class Lab:
     folder: Path
     ports: Ports
     regions: dict[int, str]
+    encrypted: bool = False
+    used: bool = False
+    """Whether the regions hold something from end to end: the lab's guest then writes nothing into them."""
+    quick: bool = False
+    """Whether the servers' upstairs wait a short time where the real one waits ten seconds."""
+    newest_log: bool = False
+    """Whether the recorded log of a server is that of its newest process alone."""
     downstairs_options: tuple[str, ...] = ()
     server_options: tuple[str, ...] = ()
     processes: dict[str, Process] = field(default_factory=dict)
@@ -76,10 +84,11 @@ class Lab:
     def places(self) -> Places:
         return Places(self.ports.table, self.folder)
 
-    def up_downstairs(self, recorded_ports: tuple[int, ...]) -> None:
-        """Make the regions that are not there yet, in parallel, then start what does not run."""
+    def up_downstairs(self, recorded_ports: tuple[int, ...], first: int = 0) -> None:
+        """Make the regions that are not there yet, in parallel, then start what does not run; `first` is the number
+        in the name of the first one."""
         creating = []
-        for number, port in enumerate(recorded_ports):
+        for number, port in enumerate(recorded_ports, first):
             path = self.folder / f"ds{number}"
             if not path.exists():
                 creating.append(self._program("propolis_lab.downstairs", *self._create_arguments(path, port)))
@@ -88,7 +97,7 @@ class Lab:
             if popen.returncode != 0:
                 raise LabError(f"region not created, exit {popen.returncode}: {output.decode()[-800:]}")
         started = []
-        for number, port in enumerate(recorded_ports):
+        for number, port in enumerate(recorded_ports, first):
             name = f"ds{number}"
             if name not in self.processes:
                 here = self.places.ports[port]
@@ -113,14 +122,33 @@ class Lab:
             "--extent-count": EXTENT_COUNT,
         }
         sizes = [text for key, value in geometry.items() for text in (key, str(value))]
-        return (*self.downstairs_options, "create", "-d", str(path), "-u", self.regions[port], *sizes)
+        more = ("--encrypted",) if self.encrypted else ()
+        content = self.folder / "used.raw"
+        if self.used and not content.exists():
+            content.write_bytes(b"of somebody else " * (BLOCK_SIZE * BLOCKS_PER_EXTENT * EXTENT_COUNT // 17))
+        if self.used:
+            more += ("--import-path", str(content))
+        return (*self.downstairs_options, "create", "-d", str(path), "-u", self.regions[port], *sizes, *more)
 
     def up_server(self, name: str, recorded_port: int, first: str) -> None:
         """Start the server (srvA, srvB) unless it runs; `first` is the path of the boot ROM (2023: configuration)."""
         if name not in self.processes:
             here = self.places.ports[recorded_port]
-            process = self._start(name, "propolis_lab.server", *self.server_options, "run", first, f"{ADDRESS}:{here}")
-            wait_for_port(process, here)
+            history = ("--history", str(self.history_of(name)))
+            words = (*self.server_options, *history, "run", first, f"{ADDRESS}:{here}")
+            self.history_of(name).unlink(missing_ok=True)
+            wait_for_port(self._start(name, QUICK_SERVER if self.quick else "propolis_lab.server", *words), here)
+
+    def history_of(self, name: str) -> Path:
+        """The file in which the running server of this name writes what happens."""
+        return self.folder / f"{name}.history"
+
+    def kill(self, name: str) -> None:
+        """SIGKILL."""
+        process = self.processes.pop(name)
+        process.popen.kill()
+        process.stop()
+        self.finished.append(process)
 
     def down(self, name: str) -> None:
         process = self.processes.pop(name, None)
@@ -135,8 +163,10 @@ class Lab:
 
     def output_of(self, name: str) -> str:
         """Everything that the processes of this name wrote, one after the other."""
-        every = [*self.finished, *self.processes.values()]
-        return "".join(process.output() for process in every if process.name == name)
+        every = [process for process in [*self.finished, *self.processes.values()] if process.name == name]
+        if self.newest_log and name.startswith("srv"):
+            every = every[-1:]
+        return "".join(process.output() for process in every)
 
     def _program(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -152,7 +182,7 @@ class Lab:
         log = self.folder / f"{name}-{len(self.finished)}.log"
         with log.open("wb") as output:
             popen = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, *([module] if module.endswith(".py") else ["-m", module]), *arguments],
                 cwd=self.folder,
                 env=environment(),
                 stdin=subprocess.DEVNULL,

@@ -22,7 +22,9 @@ from recordings.http_events import (
     Event,
     Exchange,
     Frame,
+    Killed,
     LogLines,
+    Looked,
     Monitored,
     NoAnswer,
     Note,
@@ -30,7 +32,9 @@ from recordings.http_events import (
     Outcome,
     Polled,
     Published,
+    RegionMade,
     Request,
+    Started,
     StateMissed,
     StateSeen,
     Up,
@@ -39,6 +43,7 @@ from recordings.http_events import (
 from recordings.http_following import Following, compare_order
 from recordings.http_lab import Lab, wait_until
 from recordings.http_logs import compare_logs
+from recordings.http_looking import Eyes
 from recordings.http_observing import Watcher, console, instance_state, publications
 from recordings.http_pacing import PATIENCE, Pacing, burst, run_of_states, shows_output
 from recordings.http_ports import ADDRESS
@@ -50,6 +55,11 @@ QUIET = 0.4
 """Seconds after which a long poll counts as unanswered."""
 USES_DISK = b"io "
 """The recorded guest's command to write and flush; the lab's guest does so by itself."""
+FLUSHES = b"flush\r"
+OF_OTHER_GUEST = (b"write ", b"read ", b"info\r", b"iotimeout ")
+"""Commands of the recorded guest that the lab's guest does not know; what they showed is not compared."""
+SLEPT = 0.5
+"""Seconds between two events after which the recording had waited for something to have happened."""
 
 
 class Replay:
@@ -65,11 +75,11 @@ class Replay:
         self.omitted: set[int] = set()
         self.pacing = Pacing(self.events, lab)
         self.consoles = Consoles(lab.places, self.report)
+        self.eyes = Eyes(lab)
         self.following: Following | None = None
         self.published_before: dict[int, int] = {}
         self.uses_disks = any(isinstance(event, Exchange) and _starts(event) for event in self.events)
         """Whether a machine of this recording ever runs."""
-        self.used_ports = {event.request.port for event in self.events if isinstance(event, Exchange | Opening)}
 
     def report(self, line: int, label: str, aspect: str, recorded: str, ours: str) -> None:
         self.findings.append(Finding(self.name, line, label, aspect, recorded, self.lab.places.recorded(ours)))
@@ -117,8 +127,20 @@ class Replay:
         paths = [path for words, path in self.instructions.bootroms.items() if words in remark]
         bootrom = paths[0] if paths else self.lab.places.here("STATE/bootrom.bin")
         for port, name in self.pacing.names.items():
-            if port in self.used_ports:
+            if port in self._used_from(position):
                 self.lab.up_server(name, port, bootrom)
+
+    def _used_from(self, position: int) -> set[int]:
+        """The ports that are asked before the servers are ended."""
+        used = set()
+        for event in self.events[position:]:
+            if isinstance(event, Down) and "srvA" in event.names:
+                break
+            if isinstance(event, Exchange | Opening):
+                used.add(event.request.port)
+            if isinstance(event, Exchange) and '"MigrationTarget"' in event.request.body:
+                used |= set(self.pacing.names)
+        return used
 
     @_replay.register
     def _on_down(self, event: Down, position: int) -> None:
@@ -126,6 +148,29 @@ class Replay:
         self.consoles.check_unheard()
         for name in list(self.lab.processes) if event.names == ("all",) else event.names:
             self.lab.down(name)
+
+    @_replay.register
+    def _on_killed(self, event: Killed, position: int) -> None:
+        self.lab.kill(event.name)
+
+    @_replay.register
+    def _on_region_made(self, event: RegionMade, position: int) -> None:
+        """Nothing yet: the region is made, with this id, when its downstairs starts."""
+        following = next(later for later in self.events[position:] if isinstance(later, Started))
+        self.lab.regions[following.port] = event.id
+
+    @_replay.register
+    def _on_started(self, event: Started, position: int) -> None:
+        self.lab.up_downstairs((event.port,), int(event.name[2:]))
+
+    @_replay.register
+    def _on_looked(self, event: Looked, position: int) -> None:
+        for look in event.looks:
+            named = self.pacing.names[look.server] if isinstance(look.server, int) else look.server
+            names = list(SERVERS) if named is None else [named]
+            self.counts.disk_looks += 1
+            if not self.eyes.explained(look, names):
+                self.report(event.line, f"look at {named}", "disk", f"{look.state} {look.disk}", self.eyes.shown(names))
 
     @_replay.register
     def _on_alive(self, event: Alive, position: int) -> None:
@@ -156,7 +201,34 @@ class Replay:
             self._follow(event, position)
         console_before = self._console_before(event)
         ours = self._send(event)
+        if self._slept_before(event, position):
+            ours = self._until_as_recorded(event, ours)
         self._compare(event, ours, console_before)
+
+    def _slept_before(self, event: Exchange, position: int) -> bool:
+        """Whether the recording had waited, or had changed nothing at this server, before it asked how things stand."""
+        if event.request.method != "GET" or _gives_history(event):
+            return False
+        before = [one for one in self.events[:position] if isinstance(one, Exchange | Opening)]
+        while before and isinstance(before[-1], Exchange) and event.at - before[-1].at < SLEPT:
+            if before[-1].request.method != "GET" and before[-1].request.port == event.request.port:
+                return False
+            before.pop()
+        return True
+
+    def _until_as_recorded(self, event: Exchange, ours: Answer | NoAnswer) -> Answer | NoAnswer:
+        """The answer that came in the end, asked for until it is the recorded one."""
+        last = ours
+
+        def same() -> bool:
+            nonlocal last
+            if not compare_answers(event.answer, last, self.lab.places):
+                return True
+            last = self._send(event)
+            return False
+
+        wait_until(same, PATIENCE, 0.1)
+        return last
 
     def _started_quietly(self, event: Exchange) -> None:
         """A server that was ended and answers again was started meanwhile, though the recording does not say so."""
@@ -238,6 +310,12 @@ class Replay:
         if event.from_client and event.payload.startswith(USES_DISK):
             if not self.pacing.has_written(port):
                 self.report(event.line, "guest writes", "disk", "a flushed write on all regions", "none")
+            return
+        if event.from_client and event.payload == FLUSHES:
+            if not self.eyes.has_flushed(self.pacing.names[port]):
+                self.report(event.line, "guest writes", "disk", "a flushed write", "none")
+            return
+        if event.from_client and event.payload.startswith(OF_OTHER_GUEST):
             return
         if event.from_client:
             self.pacing.settle(event.at, port)

@@ -28,6 +28,7 @@ class Counts:
     publications: int = 0
     migrations: int = 0
     looks: int = 0
+    disk_looks: int = 0
 
 
 @dataclass(frozen=True)

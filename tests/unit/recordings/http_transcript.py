@@ -20,7 +20,10 @@ from recordings.http_events import (
     Exchange,
     Frame,
     Headers,
+    Killed,
     LogLines,
+    Look,
+    Looked,
     Monitored,
     NoAnswer,
     Note,
@@ -29,7 +32,9 @@ from recordings.http_events import (
     Polled,
     Publication,
     Published,
+    RegionMade,
     Request,
+    Started,
     StateMissed,
     StateSeen,
     Up,
@@ -43,6 +48,8 @@ FRAME = re.compile(r"   \[ *([\d.]+)\] ws (client->server|server->client) opcode
 WEBSOCKET_END = re.compile(r"   ws ended (.*)")
 LOG = re.compile(r"### raw log lines of (\w+) matching /(.*)/:")
 LEFT_OUT = re.compile(r"\.\.\. (\d+) more")
+TORN = re.compile(r"\.\.\. \(\d+ characters left out\) \.\.\.")
+HEADING = re.compile(r"### \[ *[\d.]+\] #{8}")
 CUT = re.compile(r"\.\.\. \((\d+) characters\)$")
 TITLE = re.compile(r"#{16} (.*)")
 EXIT = re.compile(r"--- exit (.*) after [\d.]+s")
@@ -50,13 +57,18 @@ MARKS = ("### ", "===== [", "----- ANSWER", "   [", "   ws ended", "#" * 16)
 
 UP = re.compile(r"up: up: servers ([\d ]+) downstairs ([\d ]+) state STATE")
 STATE = re.compile(r"state of :(\d+) = (\w+)")
-MISSED = re.compile(r"state of :(\d+) did not become (\w+) within [\d.]+s, is (\w+)")
+MISSED = re.compile(r"state of :(\d+) did not become (\w+|\[[^]]*\]) within [\d.]+s, is (\w+)")
 POLL = re.compile(r"POLL :(\d+) state=(\w+|\(424, 'NoInstance'\)) migration=(.*)")
 MONITOR = re.compile(r"MONITOR :(\d+) (\{.*\})")
 MONITOR_END = re.compile(r"MONITOR :(\d+) gen>=\d+ -> (\d+) (\{.*\})")
 DISK = re.compile(r"\+([\d.]+)s B disk status (\{.*\}|424)")
 OUTCOME = re.compile(r"outcome after [\d.]+s: A=(\w+) B=(\w+)")
 ALIVE = re.compile(r"(?:server alive:|alive:?) (.*)")
+KILLED = re.compile(r"kill -9 (ds\d) pid \d+")
+STARTED = re.compile(r"started (ds\d) on (\d+) dir STATE/ds\d")
+REGION_MADE = re.compile(r"\$ crucible-downstairs create -u ([0-9a-f-]{36}) -d STATE/(ds\d) .*")
+LOOKED = re.compile(r"\+[\d.]+s state=(\w+) disk=(\{.*\}|\d+)")
+LOOKED_SHORT = re.compile(r"(?::(\d+)|\b([AB])) (?:(\w+) )?\('(\w+)', (\d+), (\[[^]]*\])\)")
 PUBLICATION = re.compile(r"\('(\d\d):(\d\d):([\d.]+)', (\d+), '(\w+)', (\[.*\])\)")
 
 
@@ -107,6 +119,8 @@ class _Reader:
             return self._published(number)
         if found := TIMED.fullmatch(line):
             self.position += 1
+            if REGION_MADE.fullmatch(found[2]):
+                self._until_mark()  # the last words of that command's own log
             return note(number, float(found[1]), found[2])
         raise self._error(number, f"not understood: {line[:120]!r}")
 
@@ -178,10 +192,18 @@ class _Reader:
         self.position += 1
         lines = [line for line in self._until_mark().split("\n") if line]
         left_out = 0
+        if torn := [place for place, text in enumerate(lines) if TORN.fullmatch(text)]:
+            self._skip_to_heading()
+            del lines[torn[0] :]
         if lines and (found := LEFT_OUT.fullmatch(lines[-1])):
             left_out = int(found[1])
             lines.pop()
         return LogLines(number, program, pattern, tuple(lines), left_out)
+
+    def _skip_to_heading(self) -> None:
+        """Go on where the recording begins anew, after text was left out in the middle of an exchange."""
+        while self.position < len(self.lines) and not HEADING.match(self.lines[self.position]):
+            self.position += 1
 
     def _published(self, number: int) -> Published:
         self.position += 1
@@ -244,7 +266,32 @@ def note(number: int, at: float, text: str) -> Event:  # noqa: PLR0911 - one ret
         return Outcome(number, found[1], found[2])
     if found := ALIVE.fullmatch(text):
         return _alive(number, found[1]) or Note(number, at, text)
-    return Note(number, at, text)
+    return _of_storage(number, text) or Note(number, at, text)
+
+
+def _of_storage(number: int, text: str) -> Event | None:
+    """What happened to downstairs, and how a disk looked."""
+    if found := KILLED.fullmatch(text):
+        return Killed(number, found[1])
+    if found := STARTED.fullmatch(text.strip()):
+        return Started(number, found[1], int(found[2]))
+    if found := REGION_MADE.fullmatch(text):
+        return RegionMade(number, found[2], found[1])
+    if found := LOOKED.fullmatch(text):
+        disk = json.loads(found[2])
+        seen = disk if isinstance(disk, dict) else None
+        if seen is not None:
+            seen["targets"] = [state for _unused, state in seen["targets"]]
+        return Looked(number, (Look(None, found[1], seen),))
+    looks = tuple(
+        Look(
+            int(found[1]) if found[1] else f"srv{found[2]}",
+            found[3],
+            {"state": found[4], "gen": int(found[5]), "targets": ast.literal_eval(found[6])},
+        )
+        for found in LOOKED_SHORT.finditer(text)
+    )
+    return Looked(number, looks) if looks else None
 
 
 def _alive(number: int, text: str) -> Alive | None:

@@ -12,6 +12,7 @@ import binascii
 import json
 import os
 import stat
+import string
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from propolis_lab.server.instance_spec import InstanceSpec
 from propolis_lab.server.log import Log
 
 _BLOB_BLOCK = 512
+_BASE64 = frozenset(string.ascii_letters + string.digits + "+/=")
 
 
 class BuildError(Exception):
@@ -54,6 +56,7 @@ class Volume(Protocol):
     async def write(self, offset: int, data: bytes) -> None: ...
     async def flush(self) -> None: ...
     def status_json(self) -> dict[str, Any]: ...
+    def watch(self, changed: Callable[[], None]) -> None: ...
     async def replace(self, vcr_json: str) -> str: ...
 
 
@@ -83,7 +86,9 @@ def parsed_request(request_json: str) -> Any:
             continue
         targets = options.get("target")
         if isinstance(targets, list) and len(targets) != 3:
-            raise PanicError("bad targets")
+            found = "[" + ", ".join(map(str, targets)) + "]"
+            text = f"assertion `left == right` failed: bad targets {found}\n  left: {len(targets)}\n right: 3"
+            raise PanicError(text)
         _check_key(options.get("key"))
     return request
 
@@ -94,7 +99,9 @@ def _check_key(key: Any) -> None:
     try:
         length = len(base64.b64decode(key, validate=True))
     except (binascii.Error, ValueError):
-        raise PanicError("Key must be base64 encoded!") from None
+        wrong = next((place for place, letter in enumerate(key) if letter not in _BASE64), None)
+        reason = "InvalidPadding" if wrong is None else f"InvalidByte({wrong}, {key.encode()[wrong]})"
+        raise PanicError(f"could not base64 decode key!: {reason}") from None
     if length != 32:
         raise PanicError("Key length must be 32 bytes!")
 
@@ -165,6 +172,10 @@ class CrucibleBackend:
     def status_json(self) -> dict[str, Any]:
         """The `volume_info` of the API."""
         return self._volume.status_json()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` from now on whenever `status_json` may have changed."""
+        self._volume.watch(changed)
 
     async def snapshot(self) -> None:
         """A flush that all targets acknowledge; the region's file system would take the snapshot. Raises

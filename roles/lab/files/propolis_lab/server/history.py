@@ -11,6 +11,7 @@ between the lab's processes), `server` (listen address), `pid`, and `event`. The
 * `heartbeat`: `number`, `tick`, `generation` of the disk session, once the write and its flush were acknowledged.
 * `migration`: `role` (`source`, `destination`), `migration_id`, `phase`, `at` (`begin`, `end`).
 * `disk`: `backend`, `what` (`activated`, `failed`, `released`), `generation`.
+* `volume`: `backend`, `info`: the disk's `volume_info`, whenever it is another than before.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-Value = str | int | float | bool | None | dict[str, str]
+Value = str | int | float | bool | None | dict[str, Any]
 
 
 class History:

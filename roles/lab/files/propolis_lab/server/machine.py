@@ -65,6 +65,9 @@ class Machine:
         except BuildError:
             self._name.release()
             raise
+        for name, backend in self.backends.items():
+            if isinstance(backend, CrucibleBackend):
+                self._follow_volume(name, backend)
         self.memory_bytes = spec.board.memory_mb << 20
         self.console = Console()
         self._devices = make_devices(spec, self.backends)
@@ -132,6 +135,20 @@ class Machine:
             self._environment.history.record(
                 "disk", self._instance, backend=name, what=what, generation=backend.generation
             )
+
+    def _follow_volume(self, name: str, backend: CrucibleBackend) -> None:
+        """Write every change of a disk's status into the history."""
+        last: dict[str, Any] = {}
+
+        def changed() -> None:
+            nonlocal last
+            info = backend.status_json()
+            if info != last:
+                last = info
+                self._environment.history.record("volume", self._instance, backend=name, info=info)
+
+        changed()
+        backend.watch(changed)
 
     def begin(self) -> None:
         """Cold boot."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from propolis_lab.guest.disk import DiskError
@@ -32,10 +33,12 @@ class CrucibleVolume:
             if error.panics:
                 raise PanicError(error.real) from None
             raise BuildError("failed to deserialize volume construction request") from None
+        self._watchers: list[Callable[[], None]] = []
         try:
-            self._upstairs = Upstairs(request, message_version=message_version, log=note)
+            self._upstairs = Upstairs(request, message_version=message_version, log=note, changed=self._changed)
         except RequestError as error:
-            raise BuildError(str(error)) from None
+            log.error(str(error))
+            raise BuildError("failed to create Crucible backend") from None
 
     @property
     def block_size(self) -> int:
@@ -71,6 +74,13 @@ class CrucibleVolume:
             await self._upstairs.flush()
         except IoError as error:
             raise DiskError(f"disk error 0x4 ({error})") from None
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self._watchers.append(changed)
+
+    def _changed(self) -> None:
+        for watcher in self._watchers:
+            watcher()
 
     def status_json(self) -> dict[str, Any]:
         return self._upstairs.status().to_json()

@@ -43,6 +43,7 @@ class RegionSet:
         log: Log,
         faults: Faults,
         nonces: Callable[[], bytes] | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.session = Session.of(request, settings.message_version)
         self.state = UpstairsState.INITIALIZING
@@ -58,7 +59,7 @@ class RegionSet:
         self._numbers = JobNumbers()
         self._versions: dict[int, ExtentVersions] = {}
         self._failure: ActivationError | None = None
-        self._changes = Changes()
+        self._changes = Changes(changed)
         self._pipeline: Pipeline | None = None
         self._recovery = Recovery(self.session, self.targets, self.io, log)
 
@@ -107,9 +108,9 @@ class RegionSet:
         if generation is not None:
             self.session.generation = generation
         self._failure = None
-        self._set_state(UpstairsState.GO_ACTIVE)
         for target in self.targets:
             target.start()
+        self._set_state(UpstairsState.GO_ACTIVE)
         try:
             await self._changes.until(lambda: self.state is not UpstairsState.GO_ACTIVE)
         except asyncio.CancelledError:

@@ -25,6 +25,7 @@ class Upstairs:
     Reads, writes and flushes made before that are held until the volume is active; they are refused with IoError when
     it is disabled. Raises RequestError for pieces that don't fit together. ``log`` gets a text, as the real upstairs
     logs it where it is known, and details with their "level". ``faults`` are by default those of the environment.
+    ``changed`` is called when ``status`` may have changed.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Upstairs:
         settings: Settings | None = None,
         faults: Faults | None = None,
         nonces: Callable[[], bytes] | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         requests.check_block_sizes(request)
         self.request = request
@@ -46,7 +48,7 @@ class Upstairs:
         faults = Faults.load("upstairs") if faults is None else faults
 
         def region_set(region: RegionRequest) -> RegionSet:
-            return RegionSet(region, settings, log, faults, nonces)
+            return RegionSet(region, settings, log, faults, nonces, changed)
 
         self._tree = build(request, region_set)
         self.region_sets = tuple(self._tree.region_sets())

@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 
 class Changes:
-    """Whoever changes something says so; whoever waits looks again."""
+    """Whoever changes something says so; whoever waits looks again, and ``listener`` is called each time."""
 
-    def __init__(self) -> None:
+    def __init__(self, listener: Callable[[], None] = lambda: None) -> None:
         self._event = asyncio.Event()
+        self._listener = listener
 
     def tell(self) -> None:
         self._event.set()
+        self._listener()
 
     async def next(self) -> None:
         """Wait for the next change."""
