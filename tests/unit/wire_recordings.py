@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the recordings of the wire: who sent which frame on which connection, and the bytes of extents."""
+"""Reads the recordings of the wire: who sent which frame on which connection, and the bytes of extents.
+
+Run as a program it prints which part of the protocol's messages the recordings hold::
+
+    PYTHONPATH=tests/unit:roles/lab/files python tests/unit/wire_recordings.py
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from propolis_lab.protocol.messages import MESSAGES
 from shared import recordings
 
 FOLDER = recordings / "transcripts" / "protocol"
@@ -18,7 +25,10 @@ _CLOSED = re.compile(r"# ds(\d)#(\d+) t=[\d.]+ (upstairs|downstairs) closed its 
 
 @dataclass(frozen=True)
 class Event:
-    """One line: a frame (``send`` is the upstairs', ``reply`` the downstairs'), a connection's begin or end, a note."""
+    """One line: a frame (``send`` is the upstairs', ``reply`` the downstairs'), a connection's begin or end, a note.
+
+    ``whole`` is false for frames of which the recording kept the beginning only.
+    """
 
     kind: Literal["send", "reply", "connected", "upstairs closed", "downstairs closed", "note"]
     replica: int = -1
@@ -57,6 +67,30 @@ def events(name: str) -> Iterator[Event]:
             yield Event("note", name=line[2:])
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """What all recordings together hold. ``missing`` are the names of the messages that are in none of them."""
+
+    messages: int
+    missing: tuple[str, ...]
+    frames: int
+    shortened: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.messages - len(self.missing)} of {self.messages} messages are in the recordings, in {self.frames} "
+            f"frames, of which {self.shortened} are shortened; in none of them: {', '.join(self.missing)}"
+        )
+
+
+def coverage() -> Coverage:
+    """Counts over all recordings."""
+    frames = [event for name in names() for event in events(name) if event.kind in ("send", "reply")]
+    seen = {event.name for event in frames}
+    missing = tuple(cls.__name__ for _tag, cls in sorted(MESSAGES.items()) if cls.__name__ not in seen)
+    return Coverage(len(MESSAGES), missing, len(frames), sum(not event.whole for event in frames))
+
+
 def extent(name: str) -> bytes:
     """The bytes of a recorded extent file, from its dump (``*`` stands for repeated lines)."""
     return undump((FOLDER / "extents" / f"{name}.txt").read_text("utf-8"))
@@ -79,3 +113,7 @@ def undump(text: str) -> bytes:
             last = bytes.fromhex("".join(values))
             data += last
     return bytes(data)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{coverage()}\n")

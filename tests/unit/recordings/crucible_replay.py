@@ -46,6 +46,8 @@ class Replay:
     """Put before every command, to run it elsewhere: in a network of its own."""
     problems: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
+    commands: int = 0
+    """How many recorded commands were run."""
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def prepare(self) -> None:
@@ -71,14 +73,22 @@ class Replay:
                 process.kill()
                 process.wait()
 
-    def check(self) -> None:
-        """Fail with everything that differed, and with entries of the list that are of no use."""
+    def check(self, recorded: int | None = None) -> None:
+        """Fail with everything that differed, and with entries of the list that are of no use.
+
+        With the number of ``recorded`` commands, fail too when any of them was not run.
+        """
+        if recorded is not None:
+            print(f"{self.recording}: {self.commands} of {recorded} recorded commands replayed")
+            if self.commands != recorded:
+                self.problems.append(f"{self.commands} commands were run, {recorded} are recorded")
         unused = [entry.step for entry in _entries(self.recording) if entry.step not in self.used]
         self.problems += [f"the list of differences names {step!r}, which was not met" for step in unused]
         assert not self.problems, f"{self.recording}\n" + "\n\n".join(self.problems)
 
     def hold(self, step: Step, answer: Answer) -> None:
         """Compare an answer with what was recorded."""
+        self.commands += 1
         entry = next((entry for entry in _entries(self.recording) if entry.step == step.name), None)
         if entry is not None:
             self.used.add(entry.step)
@@ -122,6 +132,7 @@ class Replay:
 
     def _start(self, command: str) -> None:
         """Start a downstairs and wait until its log says that it serves."""
+        self.commands += 1
         line = re.fullmatch(r"(crucible-downstairs run -d (\S+) .*?)>(\S+) .*&", command)
         if line is None:
             raise ValueError(f"do not know how to start {command!r}")

@@ -18,6 +18,17 @@ from recordings.crucible_transcript import Step, read_2023, read_today
 from shared import needs_shared, recordings
 
 pytestmark = needs_shared
+COMMANDS = {
+    # how many commands each recording holds, all of which are run here: a reader that overlooks some must not pass
+    "crucible/01-usage": 28,
+    "crucible/02-create": 48,
+    "crucible/03-run-and-generations": 62,
+    "2023/ds": 66,
+    "2023/dumps": 25,
+    "2023/exports": 8,
+    "2023/seed": 3,
+    "2023/sqlite": 16,
+}
 
 
 def _folder(recording: str) -> Path:
@@ -29,7 +40,7 @@ def test_todays_stand_in_answers_commands_as_the_recorded_program_did(recording:
     replay = Replay(recording, tmp_path / "work")
     replay.prepare()
     replay.play(read_today(_folder(recording)))
-    replay.check()
+    replay.check(COMMANDS[replay.recording])
 
 
 def test_the_stand_in_of_2023_makes_regions_as_the_recorded_program_did(tmp_path: Path) -> None:
@@ -39,7 +50,14 @@ def test_the_stand_in_of_2023_makes_regions_as_the_recorded_program_did(tmp_path
     steps = read_2023(_folder("2023/ds"))
     # The recording is sorted by name: what looks at a region may stand before what makes it.
     replay.play(sorted(steps, key=lambda step: not _makes_region(step)))
-    replay.check()
+    replay.check(COMMANDS[replay.recording])
+
+
+@pytest.mark.parametrize("recording", COMMANDS)
+def test_every_command_of_a_recording_is_counted(recording: str) -> None:
+    text = _folder(recording).read_text("utf-8")
+    marks = re.findall(r"(?m)^argv: ", text) if recording.startswith("2023") else re.findall(r"(?m)^\$ ", text)
+    assert len(marks) == COMMANDS[recording]
 
 
 def _makes_region(step: Step) -> bool:
@@ -84,7 +102,7 @@ def test_dump_of_2023_shows_every_recorded_state_of_three_regions(tmp_path: Path
         if name in {"02-after-write-gen1", "03-gen2"}:
             shutil.copytree(regions[2], f"{regions[2]}-{name[-4:]}")
         replay.play([step])
-    replay.check()
+    replay.check(COMMANDS[replay.recording])
 
 
 def test_export_of_2023_writes_what_the_recorded_program_wrote_and_skips_as_wrongly(tmp_path: Path) -> None:
@@ -96,7 +114,7 @@ def test_export_of_2023_writes_what_the_recorded_program_wrote_and_skips_as_wron
     replay.run((*create, "-d", "i3"))
     replay.run((*create, "-d", "ienc", "--encrypted"))
     replay.play(read_2023(_folder("2023/exports")))
-    replay.check()
+    replay.check(COMMANDS[replay.recording])
     image = (replay.folder / "img-3ext.raw").read_bytes()
     exported = (replay.folder / "exp-i3.raw").read_bytes()
     assert exported == image + bytes(768000 - len(image))
@@ -114,7 +132,7 @@ def test_the_by_hand_documents_own_region_gives_the_by_hand_documents_own_dump(t
     replay.play([create, fresh])
     change_region(replay.folder / "seed8810", Write(0, 10, 608), Write(63, 11, 642))
     replay.play([like_the_document])
-    replay.check()
+    replay.check(COMMANDS[replay.recording])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED LOUDLY: needs root, to be without rights")
@@ -130,7 +148,7 @@ def test_the_numbers_of_2023_are_found_with_the_journals_and_only_with_them(tmp_
     for step in read_2023(_folder("2023/sqlite")):
         stages.perform(step)
     stages.end()
-    replay.check()
+    replay.check(COMMANDS[replay.recording])
 
 
 def test_three_running_stand_ins_show_the_recorded_generations_and_refusals(tmp_path: Path) -> None:
@@ -142,7 +160,7 @@ def test_three_running_stand_ins_show_the_recorded_generations_and_refusals(tmp_
             read_today(_folder(replay.recording)),
             lambda command: re.sub(r"timeout 12 (.* -g 7 )", r"timeout 2 \1", command),
         )
-        replay.check()
+        replay.check(COMMANDS[replay.recording])
 
 
 def test_clone_copies_a_read_only_downstairs_and_refuses_as_recorded(tmp_path: Path) -> None:
