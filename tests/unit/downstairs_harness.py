@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from propolis_lab.protocol.stream import FrameStream
 from propolis_lab.region import Age, Definition, Region
 
 ROOT_OF_LAB = Path(__file__).resolve().parents[2] / "roles" / "lab" / "files"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT_OF_LAB)}
 LIMIT = 10.0
 """Seconds after which a test that waits for something has failed."""
 UPSTAIRS = UUID("12345678-0000-4000-8000-0000000000a1")
@@ -142,6 +145,30 @@ async def downstairs(path: Path, **options: Any) -> AsyncIterator[Running]:
         yield running
     finally:
         await running.stop()
+
+
+@contextlib.asynccontextmanager
+async def downstairs_process(path: Path, port: int, faults: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The program itself on the region in ``path``, with these faults on its command line, once it listens.
+
+    What it writes after that is to be read from its ``stdout``.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "propolis_lab.downstairs", "run", "-d", str(path)],
+        *["-p", str(port), "-a", "127.0.0.1", "--faults", faults],
+        stdout=asyncio.subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(6 * LIMIT):
+            while b"downstairs listening on" not in (line := await process.stdout.readline()):
+                assert line, "the downstairs ended before it listened"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
 class Client:

@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from downstairs_harness import LIMIT, ROOT_OF_LAB, SESSION, UPSTAIRS, active, downstairs, free_port, make_region
+from downstairs_harness import (
+    ENVIRONMENT,
+    SESSION,
+    UPSTAIRS,
+    active,
+    downstairs,
+    downstairs_process,
+    free_port,
+    make_region,
+)
 from propolis_lab.protocol.basics import SocketAddress
 from propolis_lab.protocol.messages import (
     ExtentClose,
@@ -31,27 +37,6 @@ from propolis_lab.protocol.messages import (
 from propolis_lab.region import Region, context_of
 
 IDS = (UPSTAIRS, SESSION)
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT_OF_LAB)}
-
-
-@asynccontextmanager
-async def _process(path: Path, port: int, faults: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-m", "propolis_lab.downstairs", "run", "-d", str(path)],
-        *["-p", str(port), "-a", "127.0.0.1", "--faults", faults],
-        stdout=asyncio.subprocess.PIPE,
-        env=ENVIRONMENT,
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(LIMIT):
-            while b"downstairs listening on" not in (line := await process.stdout.readline()):
-                assert line, "the downstairs ended before it listened"
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 def _verified(path: Path) -> str:
@@ -84,7 +69,7 @@ def test_a_kill_in_the_middle_of_writes_loses_nothing_that_was_flushed(tmp_path:
 
     async def run() -> int:
         """The number of flushes that were acknowledged."""
-        async with _process(path, port, faults) as process, await active(port) as client:
+        async with downstairs_process(path, port, faults) as process, await active(port) as client:
             client.send(*_writes(200))
             flushed = 0
             while (message := await client.next()) is not None:
@@ -111,7 +96,7 @@ def test_the_session_after_a_kill_reads_what_was_acknowledged(tmp_path: Path) ->
 
     async def run() -> None:
         faults = '[{"do": "die", "on": "receive", "message": "Flush"}]'
-        async with _process(path, port, faults) as process, await active(port) as client:
+        async with downstairs_process(path, port, faults) as process, await active(port) as client:
             client.send(*_writes(10))
             while await client.next() is not None:
                 pass
@@ -136,7 +121,7 @@ def test_a_kill_while_an_extent_is_fetched_leaves_the_old_extent(tmp_path: Path)
         async with (
             downstairs(good) as source,
             await active(source.port) as giver,
-            _process(stale, port, '[{"do": "die", "on": "receive", "message": "Ruok"}]') as process,
+            downstairs_process(stale, port, '[{"do": "die", "on": "receive", "message": "Ruok"}]') as process,
             await active(port) as taker,
         ):
             for client in (giver, taker):

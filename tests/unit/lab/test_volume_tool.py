@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,32 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from propolis_lab.region import Age
 from propolis_lab.volume.transfer import pieces
-from shared import ROOT
 from trio import Trio
+from volume_tool import targets, tool
 from volumes import on_loop
 
 KEY = bytes(range(32))
-
-
-async def tool(*arguments: object, stdin: bytes = b"") -> tuple[int, bytes, str]:
-    """Run the tool; exit status, standard output, standard error."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "propolis_lab.volume",
-        *map(str, arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"PYTHONPATH": str(ROOT / "roles" / "lab" / "files")},
-    )
-    out, err = await process.communicate(stdin)
-    assert process.returncode is not None
-    return process.returncode, out, err.decode()
-
-
-def targets(trio: Trio, numbers: tuple[int, ...] = (0, 1, 2)) -> list[str]:
-    return [part for number in numbers for part in ("-t", f"127.0.0.1:{trio.ports[number]}")]
 
 
 def about_sessions(running: Running) -> list[str]:
