@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Judges what all servers, the three downstairs as the destination sees them, and the three regions say.
-positional: intent, instance, servers, seen, surveyed
+positional: intent, instance, servers, targets, seen, surveyed, mib_per_second, timeout, explicit
 options:
   _input:
     description: Name of the instance.
@@ -48,6 +48,14 @@ options:
     description: What the network between the two hosts carries.
     type: float
     default: 110
+  timeout:
+    description: Seconds that the move may take, for the step that follows it.
+    type: float
+    default: 600
+  explicit:
+    description: By volume name, generations that somebody insists on.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -59,8 +67,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(checks) (C(name), C(outcome), C(sentence)), C(refused) and C(warned) (sentences), C(text) (all of it for people) and
-    C(prediction) (C(seconds), C(pause_seconds)).
+  description:
+    - C(checks), dictionaries of C(name), C(outcome) and C(sentence). C(refused) and C(warned) are the sentences of those that are.
+    - C(steps), what a run does, in order. C(generations), by volume, C(before), C(last) and C(after). C(prediction), C(seconds) and
+      C(pause_seconds).
+    - C(text), all of it for people.
+    - Where nothing is to be done, or a migration of ours is followed, only C(text) says anything.
   type: dict
 """
 
@@ -79,44 +91,54 @@ def migration_plan(
     seen: Sequence[Answer],
     surveyed: Answer,
     mib_per_second: float = 110,
+    timeout: float = 600,
+    explicit: Answer | None = None,
 ) -> dict[str, Any]:
     """See DOCUMENTATION."""
-    from ansible_collections.apiary.propolis.plugins.module_utils.propolis.preflight import (
-        Move,
-        Outcome,
-        Replica,
-        check,
-        predict,
-    )
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis import preflight, preflight_plan
 
     by_name = {str(server["name"]): server for server in servers}
+    source, destination = by_name[intent["source"]], by_name[intent["destination"]]
+    if not intent["needed"]:
+        return _empty(preflight_plan.nothing_to_do(name, destination))
+    if intent["adopts"]:
+        return _empty(preflight_plan.follow(name, intent["source"], intent["destination"], intent["migration_id"]))
     replicas = [
-        Replica(target["volume"], target["host"], target["address"], int(target["port"]), target["region"], answer)
-        for target, answer in zip(targets, seen, strict=bool(seen))
+        preflight.Replica(
+            target["volume"], target["host"], target["address"], int(target["port"]), target["region"], answer
+        )
+        for target, answer in zip(targets, seen, strict=True)
     ]
-    move = Move(
+    move = preflight.Move(
         name,
         str(instance["id"]).lower(),
         int(instance["memory_mib"]),
-        by_name[intent["source"]],
-        by_name[intent["destination"]],
+        source,
+        destination,
         [by_name[other] for other in intent["others"]],
         replicas,
         surveyed,
     )
-    checks = check(move) if intent["needed"] and not intent["adopts"] else []
-    prediction = predict(move.memory_mib, float(mib_per_second))
-    head = (
-        f"Plan: move {name} from {intent['source']} to {intent['destination']}, in about {prediction.seconds:.1f} s, with the "
-        f"guest paused for about {prediction.pause_seconds:.2f} s of it (at {mib_per_second:g} MiB/s)."
-    )
+    checks = preflight.check(move)
+    refused = [one.sentence for one in checks if one.outcome is preflight.Outcome.REFUSED]
+    prediction = preflight.predict(move.memory_mib, float(mib_per_second))
+    numbers = preflight_plan.numbers(move, explicit or {})
+    steps = [] if refused else preflight_plan.steps(move, numbers, float(timeout))
     return {
         "checks": [one.as_dict() for one in checks],
-        "refused": [one.sentence for one in checks if one.outcome is Outcome.REFUSED],
-        "warned": [one.sentence for one in checks if one.outcome is Outcome.WARNED],
-        "text": "\n".join([head, *(f"{one.outcome.value:<8}{one.sentence}" for one in checks)]),
+        "refused": refused,
+        "warned": [one.sentence for one in checks if one.outcome is preflight.Outcome.WARNED],
+        "steps": steps,
+        "generations": [one.as_dict() for one in numbers],
         "prediction": prediction.as_dict(),
+        "text": preflight_plan.text(preflight_plan.headline(move, prediction, checks), steps, checks),
     }
+
+
+def _empty(text: str) -> dict[str, Any]:
+    """A plan in which nothing is asked of anybody."""
+    lists: dict[str, Any] = {name: [] for name in ("checks", "refused", "warned", "steps", "generations")}
+    return {**lists, "prediction": None, "text": text}
 
 
 class FilterModule:

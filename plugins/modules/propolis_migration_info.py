@@ -78,6 +78,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+status:
+  description:
+    - How it stands in one word, V(running), V(moving), V(starting), V(created), V(stopped) or V(lost), else the verdict.
+    - V(stopped) is said of an instance that no server holds, too. V(lost) is one that runs nowhere although nobody stopped it.
+  returned: success
+  type: str
+  sample: running
+alarm:
+  description: Whether a person has to look at it, such as at two copies or at one that nobody can locate.
+  returned: success
+  type: bool
 verdict:
   description: The verdict, one of those of M(apiary.propolis.propolis_migration).
   returned: success
@@ -130,6 +141,8 @@ def run(module):
     verdict = found.verdict
     module.exit_json(
         changed=False,
+        status=found.word,
+        alarm=found.is_alarm,
         verdict=verdict.code.value,
         good=verdict.is_good,
         sentence=verdict.sentence,

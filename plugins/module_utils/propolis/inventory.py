@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+DEFAULT_SERVER_ROOT = "/var/lib/propolis"
+
 
 def instance_problems(
     instances: Mapping[str, Any], volumes: Mapping[str, Any], names: Sequence[str], hosts: Sequence[str]

@@ -40,7 +40,7 @@ def locate(instance: str, instance_id: str, servers: Sequence[Mapping[str, Any]]
     live = [found for server in servers if (found := _live(server, instance_id)) is not None]
     if live:
         return next((found for found in live if found.state == State.RUNNING.value), live[0])
-    silent = [server for server in servers if server["error"] and not _nobody_there(server)]
+    silent = [server for server in servers if server["error"] and not nobody_there(server)]
     if silent:
         names = ", ".join(str(server["name"]) for server in silent)
         raise NotLocated(
@@ -57,7 +57,7 @@ def _live(server: Mapping[str, Any], instance_id: str) -> Location | None:
     return Location(str(server["name"]), str(server["address"]), str(held["state"]))
 
 
-def _nobody_there(server: Mapping[str, Any]) -> bool:
+def nobody_there(server: Mapping[str, Any]) -> bool:
     """The host answered that nobody listens: no process, so no machine in its memory."""
     failure = server["failure"] or {}
     return failure.get("code") == "unreachable" and (failure.get("details") or {}).get("reason") == _REFUSED

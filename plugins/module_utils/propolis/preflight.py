@@ -14,6 +14,7 @@ from typing import Any
 
 from .address import Address
 from .instance import Phase, State
+from .location import nobody_there
 
 Answer = Mapping[str, Any]
 
@@ -200,6 +201,12 @@ def _others(move: Move) -> Iterator[Check]:
     found = False
     for server in move.others:
         held = server["instance"]
+        if server["error"] and not held and not nobody_there(server):
+            found = True
+            yield _warned(
+                "others",
+                f"{server['name']} cannot be asked whether it holds {move.instance} or its volumes: {server['error']}",
+            )
         if not held or State(held["state"]).is_final:
             continue
         if held["id"] == move.instance_id:

@@ -11,7 +11,7 @@ from .instance import Phase
 from .observation import Place, Reach, ServerName, Sighting, place
 from .observe import Look, Observer
 from .truth import judge
-from .verdict import Case, InstanceName, Verdict
+from .verdict import Case, Code, InstanceName, Reason, Verdict
 
 # Where an instance most likely is, in this order: the pair that is judged is made of the first two.
 _PRECEDENCE = (
@@ -31,12 +31,40 @@ _PRECEDENCE = (
 _NO_OTHER = ServerName("no other server", "")
 
 
+# Verdicts are made for moves; where nobody moves anything, these words say the same. All others stand for themselves.
+_WORDS = {
+    Reason.THERE: "running",
+    Reason.IN_FLIGHT: "moving",
+    Reason.SOURCE_LETS_GO: "moving",
+    Reason.MOVES_TO_SOURCE: "moving",
+    Reason.MOVES_ELSEWHERE: "moving",
+    Reason.LEAVES_DESTINATION: "moving",
+    Reason.COLD_START_AT_DESTINATION: "starting",
+    Reason.CREATED_ONLY: "created",
+    Reason.STOPPED: "stopped",
+    Reason.NOBODY: "lost",
+}
+_CALM = frozenset({"running", "moving", "starting", "created", "stopped"})
+
+
 @dataclass(frozen=True)
 class Standing:
     """The verdict, and what each server was seen to say, in the order of the question."""
 
     verdict: Verdict
     sightings: tuple[Sighting, ...]
+
+    @property
+    def word(self) -> str:
+        """How the instance stands, in one word."""
+        verdict = self.verdict
+        both = verdict.code is Code.SPLIT_BRAIN
+        return verdict.code.value if both else _WORDS.get(verdict.reason, verdict.code.value)
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether a person has to look at it."""
+        return self.word not in _CALM
 
 
 def standing(instance: InstanceName, servers: Sequence[ServerName], observer: Observer) -> Standing:

@@ -223,7 +223,8 @@ def _destination_idle(scene: Scene) -> Finding:
         return _waits(Code.UNKNOWN, Reason.SILENT)
     if at_source is Place.STOPPING or scene.case.answer_pending or scene.destination_place is Place.STOPPING:
         return _waits(Code.NOBODY_RUNS, Reason.NOBODY)
-    return _finding(Code.NOBODY_RUNS, Reason.STOPPED if scene.was_stopped else Reason.NOBODY)
+    lost = scene.was_lost if scene.case.is_looking else not scene.was_stopped
+    return _finding(Code.NOBODY_RUNS, Reason.NOBODY if lost else Reason.STOPPED)
 
 
 def _source_alone_runs(scene: Scene) -> Finding:

@@ -282,8 +282,6 @@ def _nobody(scene: Scene, finding: Finding) -> Words:
     ended += place_words(scene.destination, scene.destination_place)
     if not finding.settled:
         return Words(f"{name} is about to run nowhere ({ended})", (_look(scene),))
-    if scene.case.is_looking and not scene.was_lost:
-        return Words(f"{name} runs nowhere: {ended}", _start_again(scene)[:1])
     return Words(f"NOBODY RUNS {name}: {ended}; its disks are intact", _start_again(scene))
 
 
@@ -291,8 +289,10 @@ def _stopped(scene: Scene, finding: Finding) -> Words:
     source, destination = scene.source.server, scene.destination.server
     if scene.destination_place is Place.OFF:
         how = f"it was stopped on {destination}" + (f", where it was moved from {source}" if scene.began else "")
-    else:
+    elif scene.source_place is Place.OFF:
         how = f"it was stopped on {source}" + (f" before {destination} had it" if scene.began else "")
+    else:
+        how = "no server holds it"
     return Words(f"{scene.case.instance.name} runs nowhere: {how}", _start_again(scene)[:1])
 
 
