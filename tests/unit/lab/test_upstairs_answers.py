@@ -33,6 +33,8 @@ from propolis_lab.protocol.messages import (
     VersionMismatch,
     Write,
     WriteAck,
+    WriteUnwritten,
+    WriteUnwrittenAck,
     YesItsMe,
     YouAreNowActive,
 )
@@ -296,3 +298,23 @@ async def test_replayed_jobs_are_those_after_the_last_flush_in_order_and_unchang
         assert again[4:6] == before[2:]
         assert isinstance(again[6], Write)
         assert again[6].job_id == 1004
+
+
+def written(message: Message) -> list[Message]:
+    assert isinstance(message, WriteUnwritten)
+    return [WriteUnwrittenAck(message.upstairs_id, message.session_id, message.job_id, None)]
+
+
+@on_loop
+async def test_unwritten_blocks_are_asked_for_in_one_message_and_what_comes_after_depends_on_it() -> None:
+    async with played(replace(QUICK, largest_io=2 * BLOCK, flush_delay=30.0)) as (volume, three):
+        for one in three:
+            one.instead[WriteUnwritten] = written
+        await volume.activate()
+        io = volume.region_sets[0].io
+        await io.write_unwritten(3, b"u" * 5 * BLOCK)
+        await io.read(7, 1)
+        (message,) = [message for message in three[0].received if isinstance(message, WriteUnwritten)]
+        assert (message.start, len(message.contexts), bytes(message.data)) == (3, 5, b"u" * 5 * BLOCK)
+        (read,) = [message for message in three[0].received if isinstance(message, ReadRequest)]
+        assert read.dependencies == (message.job_id,)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from propolis_lab.downstairs.options import Mode
 from propolis_lab.protocol.basics import EMPTY, EncryptedContext, ReadContext, UnencryptedContext
-from propolis_lab.upstairs import ActivationError, IoError, Upstairs
+from propolis_lab.upstairs import ActivationError, IoError, Upstairs, tree
 from propolis_lab.upstairs.crypt import Seal, SpoiltDataError
 from propolis_lab.upstairs.status import Phase
 from trio import Trio
@@ -184,11 +187,12 @@ async def test_the_pieces_of_a_volume_follow_each_other(tmp_path: Path) -> None:
         assert all(target.phase is Phase.WAIT_CONNECT for one in again.region_sets for target in one.targets)
 
 
-@on_loop
-async def test_a_parent_shows_through_where_nothing_was_written(tmp_path: Path) -> None:
-    (tmp_path / "parent").mkdir()
-    (tmp_path / "child").mkdir()
-    async with Trio(tmp_path / "parent", extents=2) as parent, Trio(tmp_path / "child") as child:
+@asynccontextmanager
+async def child_and_parent(folder: Path) -> AsyncIterator[tuple[Trio, Upstairs]]:
+    """A volume of 64 blocks over a read-only parent of 32, of which the first 20 were written."""
+    (folder / "parent").mkdir()
+    (folder / "child").mkdir()
+    async with Trio(folder / "parent", extents=2) as parent, Trio(folder / "child") as child:
         volume = parent.upstairs(1)
         await volume.activate()
         await volume.write(0, b"p" * 20 * BLOCK)
@@ -201,6 +205,13 @@ async def test_a_parent_shows_through_where_nothing_was_written(tmp_path: Path) 
         vcr = volume_request(child.request(1)["sub_volumes"][0], parent=below)
         volume = Upstairs(Upstairs.parse(vcr), log=Notes(), settings=QUICK)
         await volume.activate()
+        yield child, volume
+        await volume.deactivate()
+
+
+@on_loop
+async def test_a_parent_shows_through_where_nothing_was_written(tmp_path: Path) -> None:
+    async with child_and_parent(tmp_path) as (_child, volume):
         await volume.write(3 * BLOCK, b"c" * BLOCK)
         assert await volume.read(0, 64 * BLOCK) == (
             b"p" * 3 * BLOCK + b"c" * BLOCK + b"p" * 16 * BLOCK + bytes(44 * BLOCK)
@@ -209,4 +220,32 @@ async def test_a_parent_shows_through_where_nothing_was_written(tmp_path: Path) 
         info = volume.status().to_json()["volume"]
         assert info["read_only_parent"]["upstairs"]["read_only"] is True
         await volume.flush()
+
+
+@on_loop
+async def test_a_volume_that_was_scrubbed_holds_what_its_parent_showed_and_what_was_written_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "SCRUB_BYTES", 8 * BLOCK)
+    async with child_and_parent(tmp_path) as (child, volume):
+        await volume.write(3 * BLOCK, b"c" * BLOCK)
+        scrubbing = asyncio.create_task(volume.scrub())
+        await volume.write(18 * BLOCK, b"d" * BLOCK)  # before, while or after that block is copied
+        await scrubbing
+        shown = await volume.read(0, 64 * BLOCK)
+    await child.stop_all()
+    assert child.equal()
+    expected = b"p" * 3 * BLOCK + b"c" * BLOCK + b"p" * 14 * BLOCK + b"d" * BLOCK + b"p" * BLOCK + bytes(44 * BLOCK)
+    assert shown == child.contents(0) == expected
+    assert [version[:2] for version in child.versions(0)][:2] != [(0, 0)] * 2
+    assert child.versions(0)[2:] == [(0, 0, False)] * 2, "what lies above the parent was never touched"
+
+
+@on_loop
+async def test_a_volume_without_a_parent_needs_no_scrub(tmp_path: Path) -> None:
+    async with Trio(tmp_path) as trio:
+        volume = trio.upstairs(1)
+        await volume.activate()
+        await volume.scrub()
+        assert volume.region_sets[0].open_jobs == 0
         await volume.deactivate()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..protocol.basics import ReadContext
 from ..protocol.errors import CrucibleError
-from ..protocol.messages import Barrier, Flush, JobMessage, JobRequest, ReadRequest, ReadResponse, Write
+from ..protocol.messages import Barrier, Flush, JobMessage, JobRequest, ReadRequest, ReadResponse, Write, WriteUnwritten
 from .crypt import Seal, SpoiltDataError, same_contexts
 from .errors import IoError
 from .jobs import Job, Kind, Step
@@ -85,6 +85,13 @@ class BlockIo:
         ]
         await _outcomes(jobs)
 
+    async def write_unwritten(self, first: int, data: bytes) -> None:
+        """Write those of the blocks that were never written; as one job, which the real upstairs does not split either.
+
+        Raises IoError.
+        """
+        await _outcomes([await self._submit_write(first, data, Kind.UNWRITTEN)])
+
     async def flush(self) -> None:
         """Make all that was written durable. Raises IoError."""
         await _outcomes([self.submit_flush(_future())])
@@ -101,17 +108,18 @@ class BlockIo:
         size = count * session.request.block_size
         return self._submit(Job(number, Kind.READ, deps, make, (first, count), size, outcome=_future()))
 
-    async def _submit_write(self, first: int, data: bytes) -> Job:
+    async def _submit_write(self, first: int, data: bytes, kind: Kind = Kind.WRITE) -> Job:
         count = len(data) // self._session.request.block_size
         await self._before(first, count)
         session, pipeline, sealed = self._session, self.pipeline, self._seal.close(data)
         number = pipeline.numbers.take()
 
         def make(_index: int, deps: tuple[int, ...]) -> JobRequest:
-            return Write(session.upstairs_id, session.session_id, number, deps, first, sealed.contexts, sealed.data)
+            message = Write if kind is Kind.WRITE else WriteUnwritten
+            return message(session.upstairs_id, session.session_id, number, deps, first, sealed.contexts, sealed.data)
 
         deps = pipeline.dependencies.write(number, first, count)
-        return self._submit(Job(number, Kind.WRITE, deps, make, (first, count), len(data), outcome=_future()))
+        return self._submit(Job(number, kind, deps, make, (first, count), len(data), outcome=_future()))
 
     async def _before(self, first: int, count: int) -> None:
         await self.pipeline.room()

@@ -20,6 +20,7 @@ from ..protocol.messages import (
     JobRequest,
     ReadResponse,
     WriteAck,
+    WriteUnwrittenAck,
 )
 from .request import REPLICAS
 
@@ -32,6 +33,7 @@ class Kind(Enum):
 
     READ = ("read", ReadResponse)
     WRITE = ("write", WriteAck)
+    UNWRITTEN = ("unwritten write", WriteUnwrittenAck)
     FLUSH = ("flush", FlushAck)
     BARRIER = ("barrier", BarrierAck)
     CLOSE = ("close", ExtentLiveCloseAck, True)
@@ -153,7 +155,7 @@ class JobTable:
         if job.open:
             return False
         self.finished_jobs += 1
-        self.finished_bytes += job.size if job.kind is Kind.WRITE else 0
+        self.finished_bytes += job.size if job.kind in (Kind.WRITE, Kind.UNWRITTEN) else 0
         return True
 
     @property
@@ -168,4 +170,5 @@ class JobTable:
             for skipped in self.skipped:
                 skipped.discard(number)
         self.finished_jobs = sum(not job.open for job in self._jobs.values())
-        self.finished_bytes = sum(job.size for job in self._jobs.values() if job.kind is Kind.WRITE and not job.open)
+        kept = (Kind.WRITE, Kind.UNWRITTEN)
+        self.finished_bytes = sum(job.size for job in self._jobs.values() if job.kind in kept and not job.open)

@@ -82,7 +82,7 @@ class LiveRepair:
                 self._number(extent)
 
     def allows(self, job: Job, index: int) -> bool:
-        if job.kind not in (Kind.READ, Kind.WRITE) or index not in self.under:
+        if job.kind not in (Kind.READ, Kind.WRITE, Kind.UNWRITTEN) or index not in self.under:
             return True
         return job.blocks[0] // self._session.request.blocks_per_extent <= self.limit
 

@@ -15,6 +15,9 @@ from .region_set import RegionSet
 from .request import RegionRequest, VolumeRequest
 from .status import PieceStatus, VolumeStatus
 
+SCRUB_BYTES = 128 * 1024
+"""How much of a parent is copied with one job: our choice, so that the guest's own jobs get between them."""
+
 
 @dataclass(frozen=True)
 class Leaf:
@@ -33,11 +36,12 @@ class Leaf:
         await self.region_set.ready()
         return await self.region_set.io.read(first, count)
 
-    async def write(self, first: int, data: bytes) -> None:
+    async def write(self, first: int, data: bytes, *, only_unwritten: bool = False) -> None:
         await self.region_set.ready()
         if self.region_set.session.read_only:
             raise IoError("The volume is read-only and cannot be written")
-        await self.region_set.io.write(first, data)
+        io = self.region_set.io
+        await (io.write_unwritten if only_unwritten else io.write)(first, data)
 
     async def flush(self) -> None:
         await self.region_set.ready()
@@ -100,16 +104,28 @@ class Branch:
                 contexts[place] = below.contexts[place]
         return Blocks(bytes(data), tuple(contexts))
 
-    async def write(self, first: int, data: bytes) -> None:
+    async def write(self, first: int, data: bytes, *, only_unwritten: bool = False) -> None:
         begin, tasks = 0, []
         for piece, start, count in self._parts(first, len(data) // self.block_size):
             end = begin + count * self.block_size
-            tasks.append(piece.write(start, data[begin:end] if end - begin < len(data) else data))
+            part = data[begin:end] if end - begin < len(data) else data
+            tasks.append(piece.write(start, part, only_unwritten=only_unwritten))
             begin = end
         await asyncio.gather(*tasks)
 
     async def flush(self) -> None:
         await asyncio.gather(*(piece.flush() for piece in self.pieces))
+
+    async def scrub(self) -> None:
+        """Copy what the parent shows into the blocks that were never written, and flush."""
+        if self.parent is None:
+            return
+        step = max(1, SCRUB_BYTES // self.block_size)
+        end = min(self.parent.blocks, self.blocks)
+        for first in range(0, end, step):
+            below = join(await self.parent.read(first, min(step, end - first)))
+            await self.write(first, below.data, only_unwritten=True)
+        await self.flush()
 
 
 Node: TypeAlias = Leaf | Branch

@@ -113,6 +113,12 @@ class Upstairs:
         if count:
             await self._tree.write(first, data)
 
+    async def scrub(self) -> None:
+        """Copy the read-only parent, if there is one, into all blocks that were never written, so that the volume no
+        longer needs it. The guest may read and write meanwhile. Raises IoError.
+        """
+        await self._tree.scrub()
+
     async def flush(self) -> None:
         """Make everything that was written durable on two of three downstairs at least. Raises IoError."""
         await self._tree.flush()
