@@ -288,6 +288,35 @@ def test_a_count_that_the_frame_cannot_hold_is_refused_before_anything_is_made_f
         tracemalloc.stop()
 
 
+MANY = 20_000
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ExtentRepair(1, 0, 0, SocketAddress(LOCAL, 1), (1,) * MANY),
+        ExtentVersions((2**63,) * MANY, (2**63,) * MANY, (True,) * MANY),
+        ReadRequest(*IDS, 1, tuple(range(2**40, 2**40 + MANY)), 0, 1),
+        Write(*IDS, 1, (), 0, tuple(BlockContext(2**63 + number) for number in range(MANY)), b""),
+        Write(*IDS, 1, (), 0, tuple(BlockContext(2**63, (bytes(12), bytes(16))) for _unused in range(MANY)), b""),
+        ReadResponse(*IDS, 1, (EMPTY,) * MANY, b""),
+        ReadResponse(*IDS, 1, tuple(UnencryptedContext(2**63 + number) for number in range(MANY)), b""),
+        ReadResponse(*IDS, 1, (EncryptedContext(bytes(12), bytes(16)),) * MANY, b""),
+        Write(*IDS, 1, (), 0, (), bytes(1_000_000)),
+    ],
+    ids=["clients", "versions", "jobs", "hashes", "sealed", "empty", "hashes read", "sealed read", "data"],
+)
+def test_what_is_made_of_a_frame_is_in_proportion_to_the_frame(message: Message) -> None:
+    body = encode(message)[4:]
+    tracemalloc.start()
+    try:
+        found = decode(body)
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(body)
+    finally:
+        tracemalloc.stop()
+    assert found == message
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -24,6 +24,7 @@ from propolis_lab.guest.heartbeat import RING_BYTES, Ring
 from propolis_lab.server.disks import Volume
 from propolis_lab.server.log import Log
 from propolis_lab.server.volumes import volume_maker
+from recordings.http_compare import without_repeats
 from server_fakes import Client, Storage, eventually, in_a_loop, properties, server, spec
 
 LAB = Path(__file__).resolve().parents[3] / "roles" / "lab" / "files"
@@ -224,6 +225,24 @@ async def test_a_higher_generation_takes_over_and_the_old_server_stays_running(
         assert (await alpha.call("GET", "/instance")).body["instance"]["state"] == "Running"
         await alpha.put_state("Stop")
         await alpha.until("Destroyed")
+
+
+@in_a_loop
+async def test_every_state_of_a_disk_is_in_the_history_in_its_order(tmp_path: Path, regions: list[Region]) -> None:
+    async with two(tmp_path, regions) as (alpha, _beta, volumes):
+        await alpha.run(volumes.spec(1))
+        regions[1].kill()
+        await eventually(lambda: _shown(alpha)[-1][1] == "offline")
+        shown = without_repeats(_shown(alpha))
+        assert shown[:2] == [("initializing", "new"), ("go_active", "new")]
+        assert shown[-2:] == [("active", None), ("active", "offline")]
+        assert (await upstairs(alpha))["targets"][1]["state"]["mode"] == "offline"
+
+
+def _shown(one: Client) -> list[tuple[str, str | None]]:
+    """State of the session, and mode of the second target unless it is active, of each line about the disk."""
+    lines = [line["info"]["volume"]["sub_volumes"][0]["upstairs"] for line in one.events("volume")]
+    return [(line["state"], line["targets"][1]["state"].get("mode")) for line in lines]
 
 
 @in_a_loop

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from ipaddress import ip_address
 from pathlib import Path
 
 import wire_recordings as wire
-from downstairs_harness import SESSION, UPSTAIRS, Client, active, downstairs, make_region
+from downstairs_harness import ENVIRONMENT, SESSION, UPSTAIRS, Client, active, downstairs, make_region
 from propolis_lab.protocol.basics import SocketAddress
 from propolis_lab.protocol.messages import (
     ExtentClose,
@@ -64,6 +66,16 @@ def test_the_life_of_a_dirty_extent_leaves_the_recorded_bytes_at_each_stage(tmp_
     asyncio.run(run())
     assert _extent_0(path) == wire.extent("7-after-reopen-and-reconcile")
     assert _extent_0(stale) == wire.extent("7b-replica1")
+
+
+def test_an_imported_image_leaves_the_recorded_bytes(tmp_path: Path) -> None:
+    image = tmp_path / "image.raw"
+    image.write_bytes(wire.extent("2-import")[:1736])
+    geometry = ["--block-size", "512", "--extent-size", "16", "--extent-count", "4"]
+    words = ["create", "-d", str(tmp_path / "r"), "-u", str(UPSTAIRS), *geometry, "--import-path", str(image)]
+    subprocess.run([sys.executable, "-m", "propolis_lab.downstairs", *words], env=ENVIRONMENT, check=True)
+    assert _extent_0(tmp_path / "r") == wire.extent("2-import")
+    assert (tmp_path / "r" / "00" / "000" / "001").read_bytes() == wire.extent("1-fresh")
 
 
 async def _reconcile(source: Path, target: Path) -> None:
