@@ -53,6 +53,11 @@ def ticks_of(console: str) -> list[int]:
     return [int(line.split()[1]) for line in console.splitlines() if line.startswith("tick ")]
 
 
+def said(one: Client) -> list[str]:
+    """The messages in the log of a server."""
+    return [json.loads(line)["msg"] for line in one.log.getvalue().splitlines()]
+
+
 def beats(*servers: Client) -> list[tuple[int, int, int]]:
     events = [event for one in servers for event in one.events("heartbeat")]
     return [(event["number"], event["tick"], event["generation"]) for event in events]
@@ -339,6 +344,9 @@ async def test_a_peer_lost_before_the_negotiation_leaves_a_source_that_refuses_f
         for _again in range(2):
             assert (await migrate(alpha, beta)).status == 500
         assert "ForbiddenStateChange(AlreadyMigrationSource)" in alpha.log.getvalue()
+        gone = 'handshake: Some(Err(Io(Os { code: 104, kind: ConnectionReset, message: "Connection reset by peer" })))'
+        assert f"destination side did not begin migration version {gone}" in said(alpha)
+        assert f"source instance failed to negotiate protocol version{gone.removeprefix('handshake')}" in said(beta)
         reboot = await alpha.put_state("Reboot")
         reason = "instance state change not allowed: Operation cannot be performed on a migration source"
         assert (reboot.status, reboot.body["error_code"]) == (403, reason)
@@ -354,7 +362,8 @@ async def test_a_peer_lost_after_the_negotiation_does_no_harm(tmp_path: Path) ->
         await alpha.run()
         await speak_first(alpha, ["propolis-migrate-ron/0"])
         await alpha.monitor(6)
-        assert alpha.published()[-1][1:] == ("Running", None, "Error")
+        assert [row[1:] for row in alpha.published()[-2:]] == [("Migrating", None, "Error"), ("Running", None, "Error")]
+        assert "migration out failed, resuming" in said(alpha)
         assert (await migrate(alpha, beta)).status == 201
         await beta.until("Running")
 

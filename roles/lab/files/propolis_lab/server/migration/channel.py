@@ -49,6 +49,15 @@ class RemoteError(ChannelError):
     """The peer reports that it has failed."""
 
 
+class PeerGoneError(ChannelError):
+    """The connection ended without a farewell, as when the peer's process dies."""
+
+
+# What the real servers log when that happens while they agree on a version (recorded).
+GONE_BEFORE_A_WORD = 'Some(Err(Io(Os { code: 104, kind: ConnectionReset, message: "Connection reset by peer" })))'
+BROKEN_PIPE = 'Io(Os { code: 32, kind: BrokenPipe, message: "Broken pipe" })'
+
+
 @dataclass(frozen=True)
 class Frame:
     """One message."""
@@ -132,7 +141,7 @@ def _content(message: WSMessage, kind: WSMsgType) -> Any:
     if message.type is kind:
         return message.data
     if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-        raise ChannelError(_RESET)
+        raise PeerGoneError(_RESET)
     raise ChannelError(f"unexpected {message.type.name} message")
 
 

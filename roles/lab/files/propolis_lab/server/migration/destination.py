@@ -17,7 +17,15 @@ from propolis_lab.server.instance_spec import InstanceSpec
 from propolis_lab.server.log import Log
 from propolis_lab.server.machine import DeviceState
 from propolis_lab.server.migration import ram
-from propolis_lab.server.migration.channel import Channel, ChannelError, ClientLink, Tag
+from propolis_lab.server.migration.channel import (
+    BROKEN_PIPE,
+    GONE_BEFORE_A_WORD,
+    Channel,
+    ChannelError,
+    ClientLink,
+    PeerGoneError,
+    Tag,
+)
 from propolis_lab.server.migration.session import Session, spec_from_json
 from propolis_lab.server.publisher import MigrationState
 from propolis_lab.server.request_types import MigrationTarget, Replacement
@@ -118,7 +126,10 @@ class Arrival:
         try:
             await channel.offer()
         except ChannelError as error:
-            self._log.error(f"source instance failed to negotiate protocol version: {error}")
+            found = GONE_BEFORE_A_WORD if isinstance(error, PeerGoneError) else str(error)
+            self._log.error(f"source instance failed to negotiate protocol version: {found}")
+            if isinstance(error, PeerGoneError):
+                self._log.warn("failed to send handshake failure to source", error=BROKEN_PIPE)
             reason = "couldn't establish migration connection to source instance"
             await self._refused(driver, answer, f"creating migration protocol handler: {reason}", reason)
             return False

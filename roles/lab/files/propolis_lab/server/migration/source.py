@@ -11,7 +11,15 @@ from propolis_lab.server.console import Moved
 from propolis_lab.server.environment import Environment
 from propolis_lab.server.faults import InjectedError
 from propolis_lab.server.migration import ram
-from propolis_lab.server.migration.channel import Channel, ChannelError, RemoteError, Tag
+from propolis_lab.server.migration.channel import (
+    BROKEN_PIPE,
+    GONE_BEFORE_A_WORD,
+    Channel,
+    ChannelError,
+    PeerGoneError,
+    RemoteError,
+    Tag,
+)
 from propolis_lab.server.migration.session import Session, spec_to_json
 from propolis_lab.server.publisher import InstanceState, MigrationState, MigrationStatus
 from propolis_lab.server.slot import Vm
@@ -54,7 +62,10 @@ class Departure:
             await self._environment.faults.reach("source", "Connect")
             await self._channel.choose()
         except (ChannelError, InjectedError) as error:
-            self._log.error("failed to negotiate protocol version with destination", error=str(error))
+            found = GONE_BEFORE_A_WORD if isinstance(error, PeerGoneError) else str(error)
+            self._log.error(f"destination side did not begin migration version handshake: {found}")
+            if isinstance(error, PeerGoneError):
+                self._log.warn("failed to send handshake failed message to source", error=BROKEN_PIPE)
             status = MigrationStatus(self._id, MigrationState.ERROR)
             self._vm.publisher.publish(InstanceState.RUNNING, migration_out=status)
             return False
@@ -73,13 +84,13 @@ class Departure:
 
     async def _resume(self, error: Exception) -> None:
         """It failed: the guest goes on here."""
-        if isinstance(error, RemoteError):
-            self._log.error("migration out failed, resuming", error=f'RemoteError(Destination, "{error}")')
-        else:
-            self._log.error("migration out failed, resuming", error=str(error))
+        remote = isinstance(error, RemoteError)
+        if not remote:
             await self._channel.report(str(error))
         self._session.publish(MigrationState.ERROR)
         self._session.note("Error", "end")
+        words = f'RemoteError(Destination, "{error}")' if remote else f'Websocket("{error}")'
+        self._log.info("migration out failed, resuming", error=words)
         if self._paused_at is not None:
             async with self._vm.objects.write():
                 self._vm.machine.go_on()
