@@ -20,6 +20,7 @@ from played_lab import PLAY_SECONDS, ROOT, Lab, Played, Playing
 
 VM = "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a01"
 MOVE_ONLY = str(ROOT / "tests" / "fixtures" / "move_only.yml")
+INSTANCE_ONLY = str(ROOT / "tests" / "fixtures" / "instance_only.yml")
 _RING = 64 * 1024
 _HEARTBEAT = struct.Struct("<8sQQQQ16sQ")
 SERVERS = ("alpha", "beta")
@@ -275,5 +276,10 @@ def begin_anew(lab: Lab, *, keep_history: bool = False, **variables: Any) -> Non
         history = lab.root / "history.jsonl"
         if history.exists():
             history.rename(Path(f"{history}.{len(list(lab.root.glob('history.jsonl.*')))}"))
-    played = lab.play("boot", **variables)
+    # Where there are disks already, the instance alone is started: that takes half the time.
+    begun = all(lab.started(host) for host in (*SERVERS, *DOWNSTAIRS))
+    for host in (*SERVERS, *DOWNSTAIRS) if begun else ():
+        if lab.pid(host) is None:
+            lab.restart(host)
+    played = lab.play(INSTANCE_ONLY if begun else "boot", **variables)
     assert played.status == 0, played.output[-3000:]
