@@ -3,8 +3,22 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+# What was found may be anything that a file, a server or a user can hold: a sentence has room for the beginning of it.
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 200
+_SHOWN.maxlevel = 3
+
+
+def shown(value: Any) -> str:
+    """``repr`` of any value, shortened to what a sentence can bear."""
+    try:
+        return _SHOWN.repr(value)
+    except ValueError:  # a number of more digits than Python prints
+        return f"a number of {type(value).__name__} with very many digits"
 
 
 class CollectionError(Exception):

@@ -5,7 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..failures import CollectionError
+from ..failures import CollectionError, shown
+
+
+def _detail(found: Any) -> Any:
+    """The value itself where a result can hold it, else what a sentence shows of it."""
+    text = shown(found)
+    plain = found is None or isinstance(found, bool | int | str | list)
+    return found if plain and text == repr(found) else text
 
 
 class CrucibleError(CollectionError):
@@ -18,8 +25,8 @@ class InvalidValueError(CrucibleError):
     default_code = "invalid_value"
 
     def __init__(self, field: str, found: Any, expected: str, *, hint: str = "", code: str | None = None) -> None:
-        sentence = f"{field}: found {found!r}, expected {expected}" + (f"; {hint}" if hint else "") + "."
-        super().__init__(sentence, code=code, details={"field": field, "found": found, "expected": expected})
+        sentence = f"{field}: found {shown(found)}, expected {expected}" + (f"; {hint}" if hint else "") + "."
+        super().__init__(sentence, code=code, details={"field": field, "found": _detail(found), "expected": expected})
 
 
 class RegionError(CrucibleError):

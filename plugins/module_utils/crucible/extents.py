@@ -79,7 +79,7 @@ def read_sqlite(data: Path, database: Path, geometry: Geometry) -> ExtentVersion
     if size != geometry.extent_bytes:
         raise RegionError(f"extent file {data} has {size} bytes, expected {geometry.extent_bytes}")
     rows = _metadata_rows(database)
-    missing = [name for name in _NEEDED_ROWS if not isinstance(rows.get(name), int)]
+    missing = [name for name in _NEEDED_ROWS if not isinstance(rows.get(name), int) or rows[name] < 0]
     if missing:
         raise RegionError(f"{database} has no number for {', '.join(missing)} in its metadata")
     if rows["ext_version"] != _SQLITE_VERSION:
@@ -95,7 +95,7 @@ def _metadata_rows(database: Path) -> dict[str, int]:
     try:
         connection = sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=_SQLITE_TIMEOUT)
         try:
-            return dict(connection.execute("select name, value from metadata"))
+            return dict(connection.execute("select name, value from metadata limit 64"))
         finally:
             connection.close()
     except (sqlite3.Error, ValueError) as error:

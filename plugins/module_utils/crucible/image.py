@@ -169,7 +169,7 @@ def read_record(region: Path) -> ImageRecord | None:
         return None
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ImageError(f"{path} is damaged; remove it when you know which image {region} was made from.") from error
 
 

@@ -25,7 +25,8 @@ def volume_problems(volumes: Mapping[str, Any], targets: Sequence[PlacedTarget])
     problems: list[str] = []
     for name, volume in volumes.items():
         try:
-            Volume.from_mapping({"extent_count": _ANY_EXTENT_COUNT, **volume}, addresses)
+            known = {"extent_count": _ANY_EXTENT_COUNT, **volume} if isinstance(volume, Mapping) else volume
+            Volume.from_mapping(known, addresses)
         except CollectionError as error:
             problems.append(f"crucible_volumes.{name}: {error.message}")
     problems.extend(_shared_ids(volumes))
@@ -37,8 +38,8 @@ def _shared_ids(volumes: Mapping[str, Any]) -> Iterator[str]:
     first: dict[str, str] = {}
     for name, volume in volumes.items():
         try:
-            identity = str(uuid.UUID(str(volume.get("id"))))
-        except ValueError:
+            identity = str(uuid.UUID(str(volume["id"])))
+        except (ValueError, TypeError, KeyError):
             continue  # said by the check of the volume itself
         other = first.setdefault(identity, name)
         if other != name:

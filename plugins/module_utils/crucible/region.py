@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..failures import shown
 from .errors import NoRegionError, RegionError
 from .extents import ExtentVersion, database_path, extent_path, read_raw, read_sqlite
-from .geometry import Geometry
+from .geometry import MAX_EXTENT_BYTES, MAX_EXTENT_COUNT, Geometry
 
 DEFINITION_FILE = "region.json"
 _LARGEST_DEFINITION = 64 * 1024
 _PROBLEMS_KEPT = 8
+_TROUBLES_COUNTED = 10_000
 
 Format = Literal["raw", "sqlite", "none"]
 
@@ -91,7 +93,7 @@ def parse_definition(text: str | bytes, source: str) -> RegionDefinition:
     try:
         uuid = str(uuids.UUID(name))
     except ValueError:
-        raise RegionError(f"{source}: uuid is {name!r}, which is not a UUID.") from None
+        raise RegionError(f"{source}: uuid is {shown(name)}, which is not a UUID.") from None
     versions = None
     if "database_read_version" in found or "database_write_version" in found:
         versions = (
@@ -104,15 +106,19 @@ def parse_definition(text: str | bytes, source: str) -> RegionDefinition:
         _field(found, "extent_count", int, source),
         _field(found, "encrypted", bool, source),
     )
-    if geometry.blocks_per_extent < 1 or geometry.extent_count < 0:
-        raise RegionError(f"{source}: extent_size.value and extent_count must be positive numbers.")
+    for name, number, low, high in (
+        ("extent_size.value", geometry.blocks_per_extent, 1, MAX_EXTENT_BYTES),
+        ("extent_count", geometry.extent_count, 0, MAX_EXTENT_COUNT),
+    ):
+        if not low <= number <= high:
+            raise RegionError(f"{source}: {name} is {shown(number)}; it must be positive, and at most {high}.")
     return RegionDefinition(uuid, geometry, versions)
 
 
 def _field(values: dict[str, Any], name: str, kind: type, source: str) -> Any:
     value = values.get(name)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        what = "nothing" if name not in values else repr(value)
+        what = "nothing" if name not in values else shown(value)
         raise RegionError(f"{source}: {name} is {what}, expected {kind.__name__}.")
     return value
 
@@ -146,11 +152,14 @@ def read_region(path: Path) -> Region:
     geometry = definition.geometry
     form = _format(path, definition)
     versions: list[ExtentVersion] = []
-    missing: list[int] = []
+    missing = first = 0
     problems: list[str] = []
     if geometry.extent_count == 0:
         problems.append("extent_count is 0: the directory is half-made, or a region without room")
     for number in range(geometry.extent_count):
+        if missing + len(problems) > _TROUBLES_COUNTED:  # a definition may promise billions of extents
+            problems.append(f"nothing was looked for beyond extent {number - 1}")
+            break
         file = extent_path(path, number)
         try:
             if form == "sqlite":
@@ -158,11 +167,12 @@ def read_region(path: Path) -> Region:
             elif file.exists():
                 versions.append(read_raw(file, geometry))
             else:
-                missing.append(number)
+                first = number if not missing else first
+                missing += 1
         except RegionError as error:
             problems.append(error.message)
     if missing:
-        problems.insert(0, f"{len(missing)} of {geometry.extent_count} extents are missing, first {missing[0]}")
+        problems.insert(0, f"{missing} of {geometry.extent_count} extents are missing, first {first}")
     surplus = extent_path(path, geometry.extent_count)
     if geometry.extent_count and surplus.exists():
         problems.append(f"{surplus} lies beyond the last extent: extent_count was lowered or belongs to another region")

@@ -7,6 +7,7 @@ import http.client
 import json
 from typing import Any
 
+from ..http_bound import connected
 from .errors import RegionError, RepairApiError, UnreachableError
 from .region import RegionDefinition, parse_definition
 
@@ -66,9 +67,11 @@ class RepairApi:
     def _get(self, path: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self.address, self.port, timeout=self.timeout)
         try:
-            connection.request("GET", path, headers={"Accept": "application/json"})
-            response = connection.getresponse()
-            return response.status, response.read(_LARGEST_ANSWER)
+            # Twice, so that silence is the socket's own timeout and only an answer without an end is cut off.
+            with connected(connection, 2 * self.timeout):
+                connection.request("GET", path, headers={"Accept": "application/json"})
+                response = connection.getresponse()
+                return response.status, response.read(_LARGEST_ANSWER)
         except http.client.HTTPException as error:
             raise RepairApiError(
                 f"{self.url}{path}: what listens there does not speak HTTP ({type(error).__name__}); expected the "
@@ -79,8 +82,6 @@ class RepairApi:
             raise UnreachableError(
                 f"{self.url} does not answer: {reason}.", details={"address": self.address, "repair_port": self.port}
             ) from error
-        finally:
-            connection.close()
 
     def _json(self, path: str, body: bytes) -> Any:
         try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..failures import shown
 from .errors import CrucibleError, InvalidValueError
 from .volume import check_generation
 
@@ -15,7 +16,7 @@ _SAME_IN_REGIONS = ("block_size", "blocks_per_extent", "extent_count")
 _SAME_IN_OPTIONS = (
     "id", "lossy", "flush_timeout", "key", "cert_pem", "key_pem", "root_cert_pem", "control", "read_only",
 )  # fmt: skip
-_SECRET = frozenset({"key"})
+_SECRET = frozenset({"key", "cert_pem", "key_pem", "root_cert_pem"})
 
 
 def with_generation(request: Any, generation: Any) -> Any:
@@ -41,10 +42,10 @@ def regions_of(request: Any) -> Iterator[Mapping[str, Any]]:
 
 def generation_of(request: Any) -> int:
     """The number of a request: that of its regions, which must agree. Raises InvalidValueError."""
-    numbers = {region.get("gen") for region in regions_of(request)}
+    numbers = {check_generation(region.get("gen"), "gen") for region in regions_of(request)}
     if len(numbers) != 1:
-        raise InvalidValueError("gen", sorted(map(str, numbers)), "one number in all regions of the request")
-    return check_generation(numbers.pop(), "gen")
+        raise InvalidValueError("gen", sorted(numbers), "one number in all regions of the request")
+    return numbers.pop()
 
 
 def _raised(request: Any, number: int, depth: int) -> dict[str, Any]:
@@ -127,7 +128,9 @@ def _region_objections(old: Any, new: Any, place: str) -> list[str]:
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str], place: str) -> list[str]:
     return [
-        f"{place}{name} differs" if name in _SECRET else f"{place}{name} is {new.get(name)!r}, was {old.get(name)!r}"
+        f"{place}{name} differs"
+        if name in _SECRET
+        else f"{place}{name} is {shown(new.get(name))}, was {shown(old.get(name))}"
         for name in names
         if old.get(name) != new.get(name)
     ]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..failures import shown
 from .errors import InvalidValueError
 from .geometry import Geometry
 from .repair_api import REPAIR_PORT_OFFSET
@@ -174,7 +175,7 @@ def _target(name: str, found: Any, addresses: Mapping[str, str]) -> Target:
     address = found.get("address") or addresses.get(str(host))
     if address is None:
         raise VolumeError(
-            f"{name}.address", None, "an IP address", hint=f"nothing says where host {host!r} can be reached"
+            f"{name}.address", None, "an IP address", hint=f"nothing says where host {shown(host)} can be reached"
         )
     return Target(
         check_ip(f"{name}.address", address),

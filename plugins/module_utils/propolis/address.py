@@ -7,6 +7,7 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from ..failures import shown
 from .errors import BadAddress
 
 
@@ -51,20 +52,21 @@ class Address:
         parts = _split(stripped)
         if parts.scheme.lower() != "http":
             raise BadAddress(
-                f"The server address {text!r} asks for {parts.scheme}; propolis-server speaks plain HTTP only: "
+                f"The server address {shown(text)} asks for {parts.scheme}; propolis-server speaks plain HTTP only: "
                 "give IP:PORT or http://IP:PORT."
             )
         if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
-            raise BadAddress(f"The server address {text!r} has more in it than a host and a port: give IP:PORT.")
+            raise BadAddress(f"The server address {shown(text)} has more in it than a host and a port: give IP:PORT.")
         if not parts.hostname:
-            raise BadAddress(f"The server address {text!r} has no host: give IP:PORT, such as 172.20.3.73:8000.")
+            raise BadAddress(f"The server address {shown(text)} has no host: give IP:PORT, such as 172.20.3.73:8000.")
         try:
             port = parts.port
         except ValueError:
             port = 0
         if not port:
             raise BadAddress(
-                f"The server address {text!r} has no port between 1 and 65535: give IP:PORT, such as 172.20.3.73:8000."
+                f"The server address {shown(text)} has no port between 1 and 65535: give IP:PORT, such as "
+                "172.20.3.73:8000."
             )
         return cls(parts.hostname, port)
 
@@ -77,7 +79,7 @@ def _split(text: str) -> SplitResult:
         if parts.hostname and bracketed:
             ipaddress.IPv6Address(parts.hostname)
     except ValueError as error:
-        raise BadAddress(f"The server address {text!r} cannot be read ({error}): give IP:PORT.") from error
+        raise BadAddress(f"The server address {shown(text)} cannot be read ({error}): give IP:PORT.") from error
     if any(character.isspace() for character in text):
-        raise BadAddress(f"The server address {text!r} has a space in it: give IP:PORT.")
+        raise BadAddress(f"The server address {shown(text)} has a space in it: give IP:PORT.")
     return parts

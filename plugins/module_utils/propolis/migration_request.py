@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..failures import shown
 from .address import Address
 from .errors import BadDescription
 from .instance import Volume
@@ -39,7 +40,7 @@ class NewDisk:
         given = raw.get("generation")
         wanted = volume.generation if given is None else given
         if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
-            raise BadDescription(f"Disk {name}: generation is {given!r}; it must be a whole number from 1 up.")
+            raise BadDescription(f"Disk {name}: generation is {shown(given)}; it must be a whole number from 1 up.")
         if numbers != [wanted]:
             found = ", ".join(str(number) for number in numbers)
             raise BadDescription(
@@ -131,4 +132,4 @@ def _uuid(raw: object, place: str) -> str:
     try:
         return str(uuid.UUID(str(raw)))
     except ValueError:
-        raise BadDescription(f"{place} is {raw!r}, which is not a UUID.") from None
+        raise BadDescription(f"{place} is {shown(raw)}, which is not a UUID.") from None

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 
+from ..failures import shown
 from .errors import BadDescription
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -90,7 +91,7 @@ def _value(value: object, place: str) -> str:
         return _text(value)
     if isinstance(value, int):
         if abs(value) > _HIGHEST_INTEGER:
-            raise BadDescription(f"{place} is {value}, more than TOML can hold.")
+            raise BadDescription(f"{place} is {shown(value)}, more than TOML can hold.")
         return str(value)
     if isinstance(value, float) and math.isfinite(value):
         return repr(value)
@@ -103,11 +104,11 @@ def _value(value: object, place: str) -> str:
 
 
 def _text(text: str) -> str:
-    shown = (
+    escaped = (
         _ESCAPES.get(one) or (one if one >= " " and one != "\x7f" and not _is_surrogate(one) else f"\\u{ord(one):04x}")
         for one in text
     )
-    return f'"{"".join(shown)}"'
+    return f'"{"".join(escaped)}"'
 
 
 def _is_surrogate(character: str) -> bool:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import time
 from dataclasses import dataclass
 from enum import Enum
 
+from ..http_bound import connected
 from .address import Address
 from .errors import NotPropolis
 from .instance import State
@@ -72,22 +74,21 @@ def probe(address: Address, timeout: float) -> Probe:
 def _get(address: Address, version: str | None, deadline: float) -> tuple[int, bytes] | Answering:
     left = max(deadline - time.monotonic(), 0.05)
     connection = http.client.HTTPConnection(address.host, address.port, timeout=left)
-    try:
-        connection.connect()
-    except OSError:
-        return Answering.NOTHING
-    try:
-        connection.request("GET", "/instance", headers={"api-version": version} if version else {})
-        response = connection.getresponse()
-        return response.status, response.read(_LARGEST)
-    except TimeoutError:
-        return Answering.DEAF
-    except OSError:
-        return Answering.NOTHING  # dropped before a word was said: the program is going away
-    except http.client.HTTPException:
-        return Answering.STRANGER
-    finally:
-        connection.close()
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(connected(connection, 2 * left))
+        except OSError:
+            return Answering.NOTHING
+        try:
+            connection.request("GET", "/instance", headers={"api-version": version} if version else {})
+            response = connection.getresponse()
+            return response.status, response.read(_LARGEST)
+        except TimeoutError:
+            return Answering.DEAF
+        except OSError:
+            return Answering.NOTHING  # dropped before a word was said: the program is going away
+        except http.client.HTTPException:
+            return Answering.STRANGER
 
 
 def _understand(address: Address, status: int, body: bytes) -> Probe:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..failures import shown
 from .errors import BadDescription
 from .instance import NIL_UUID, Metadata, Volume
 from .spec_volume import check_volume
@@ -209,14 +210,14 @@ def _name(raw: object, place: str) -> str:
     name = _text(raw, place)
     if not name or len(name) > 128 or not name.isprintable() or any(character in "/?#% " for character in name):
         raise BadDescription(
-            f"{place} is {name!r}; a name has 1 to 128 printable characters and none of / ? # % space."
+            f"{place} is {shown(name)}; a name has 1 to 128 printable characters and none of / ? # % space."
         )
     return name
 
 
 def _device(raw: object, place: str) -> str:
     if raw not in DEVICES:
-        raise BadDescription(f"{place} is {raw!r}; known devices are {' and '.join(DEVICES)}.")
+        raise BadDescription(f"{place} is {shown(raw)}; known devices are {' and '.join(DEVICES)}.")
     return str(raw)
 
 
@@ -227,7 +228,7 @@ def _number(raw: object, place: str, lowest: int, highest: int) -> int:
     if isinstance(raw, bool) or not isinstance(raw, int):
         raise BadDescription(f"{place} must be a whole number from {lowest} to {highest}, found {_kind(raw)}.")
     if not lowest <= raw <= highest:
-        raise BadDescription(f"{place} is {raw}; it must be from {lowest} to {highest}.")
+        raise BadDescription(f"{place} is {shown(raw)}; it must be from {lowest} to {highest}.")
     return int(raw)
 
 
@@ -241,7 +242,7 @@ def _uuid(raw: object, place: str) -> str:
     try:
         return str(uuid.UUID(_text(raw, place)))
     except ValueError:
-        raise BadDescription(f"{place} is {raw!r}, which is not a UUID.") from None
+        raise BadDescription(f"{place} is {shown(raw)}, which is not a UUID.") from None
 
 
 def _metadata(raw: object) -> Metadata:

@@ -155,7 +155,7 @@ class ProcessSupervisor:
             return None
         except OSError as error:
             raise SupervisorError(f"{name}: {path} cannot be read: {error.strerror}.") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise SupervisorError(
                 f"{name}: {path} is not a state file of ours ({error!r}); "
                 "look whether the service runs, then remove the file."

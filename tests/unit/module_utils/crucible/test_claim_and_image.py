@@ -168,3 +168,10 @@ def test_an_extent_that_is_too_short_differs_where_it_ends(tmp_path, image):
     os.truncate(extent_file(tmp_path / "r", 0), 100)
     assert first_difference(image.path, region) == 100
     assert data_sha256(region, len(DATA)) != image.sha256
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"sha256": "", "size": 1e999, "source": "", "modified": 1}'])
+def test_a_record_that_python_cannot_hold_is_damaged(tmp_path, text):
+    record_path(tmp_path / "r").write_text(text)
+    with pytest.raises(ImageError, match="is damaged"):
+        read_record(tmp_path / "r")

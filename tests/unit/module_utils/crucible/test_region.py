@@ -250,3 +250,24 @@ def test_regions_below_a_directory_are_found_three_levels_down(tmp_path):
 def test_a_root_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RegionError, match="cannot be listed: No such file"):
         list(regions_below(tmp_path / "nowhere"))
+
+
+def test_a_definition_that_promises_billions_of_extents_is_described_at_once(tmp_path):
+    region = make_raw(tmp_path / "r")
+    (region / "region.json").write_text(json.dumps(definition(extent_count=2**32 - 1)))
+    found = read_region(region)
+    assert "of 4294967295 extents are missing, first 3" in found.problems[0]
+    assert any(problem.startswith("nothing was looked for beyond extent") for problem in found.problems)
+    with pytest.raises(RegionError, match="at most 4294967295"):
+        parse_definition(json.dumps(definition(extent_count=2**32)), "region.json")
+
+
+def test_a_value_that_fills_the_whole_definition_is_shown_in_part(tmp_path):
+    with pytest.raises(RegionError, match="uuid is 'xxx") as caught:
+        parse_definition(json.dumps(definition(uuid="x" * 60000)), "region.json")
+    assert len(caught.value.message) < 500
+
+
+def test_a_generation_below_zero_is_no_generation(tmp_path):
+    region = make_sqlite(tmp_path / "r", ((-5, 1, False),))
+    assert "has no number for gen_number" in read_region(region).problems[0]

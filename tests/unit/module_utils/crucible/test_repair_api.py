@@ -123,3 +123,23 @@ def test_silence_is_told_apart_from_a_stranger():
 
 def test_an_ipv6_address_is_written_in_brackets():
     assert RepairApi("::1", 8810, 1).url == "http://[::1]:12810"
+
+
+def test_an_answer_that_drips_for_ever_is_cut_off():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        over = threading.Event()
+
+        def drip() -> None:
+            connection, _peer = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 X\r\ncontent-length: 60000\r\n\r\n")
+                while not over.wait(0.05):
+                    connection.sendall(b" ")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        with pytest.raises(RepairApiError, match="is not JSON"):
+            RepairApi("127.0.0.1", listening.getsockname()[1] - 4000, 0.3).region_info()
+        over.set()
+        thread.join()

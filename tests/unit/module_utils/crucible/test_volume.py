@@ -10,6 +10,7 @@ import re
 
 import pytest
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import CrucibleError, InvalidValueError
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.placement import BadPlacement, placed_targets
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.vcr import (
     generation_of,
     migration_objections,
@@ -252,3 +253,30 @@ def test_comparing_anything_gives_objections_or_nothing(found):
     assert migration_objections(request(1), found)
     with contextlib.suppress(CrucibleError):
         with_generation(found, 3)
+
+
+def test_a_generation_that_is_no_number_is_refused_and_not_counted():
+    with pytest.raises(InvalidValueError, match="gen: found"):
+        generation_of(changed_region(gen=[1]))
+
+
+@pytest.mark.parametrize("member", ["key", "key_pem", "cert_pem", "root_cert_pem"])
+def test_no_secret_of_a_request_is_in_an_objection(member):
+    old, new = request(1), request(2)
+    old["sub_volumes"][0]["opts"][member] = "PRIVATE"
+    assert migration_objections(old, new) == [f"sub_volumes[0].opts.{member} differs"]
+
+
+@pytest.mark.parametrize(
+    ("volumes", "sentence"),
+    [
+        ([], "crucible_volumes is"),
+        ({"x": 7}, "expected a mapping with id"),
+        ({"x": {"targets": "ds0"}}, "expected a list of three targets"),
+        ({"x": {"id": "y", "targets": [{"host": "ds0", "port": [1]}]}}, "expected a port number and a uuid"),
+        ({"x": {"id": SEED["id"], "targets": [{"host": "ds0", "port": 1, "uuid": "z"}]}}, "uuid is 'z'"),
+    ],
+)
+def test_volumes_that_cannot_be_placed_are_refused_in_one_sentence(volumes, sentence):
+    with pytest.raises(BadPlacement, match=sentence):
+        placed_targets(volumes, {"ds0": {}})
