@@ -35,6 +35,10 @@ options:
     description: Moves that somebody asked for, destinations by instance name.
     type: dict
     default: {}
+  generations:
+    description: Generations that somebody asked for, numbers by volume name.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -60,6 +64,7 @@ def instance_problems(
     hosts: Sequence[str],
     names: Sequence[str] = (),
     moves: Mapping[str, str] | None = None,
+    generations: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """See DOCUMENTATION."""
     from ansible_collections.apiary.propolis.plugins.module_utils.propolis import inventory
@@ -67,6 +72,7 @@ def instance_problems(
     return [
         *inventory.instance_problems(instances, volumes, names, hosts),
         *inventory.move_problems(instances, moves or {}, hosts),
+        *inventory.generation_problems(generations or {}, volumes),
     ]
 
 

@@ -63,6 +63,10 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: plan.refused == []
     fail_msg: "{{ plan.refused | join(' ') }}"
+  vars:
+    plan: >-
+      {{ 'vm0' | apiary.propolis.migration_plan(intent, propolis_instances.vm0, asked.servers, targets, seen.targets,
+                                                surveyed.volumes, 110) }}
 """
 
 RETURN = r"""

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a process ended, in words."""
+"""How a process ended, or why it could not begin, in words."""
 
 from __future__ import annotations
 
+import errno
 import signal
+
+
+def why_not_run(error: OSError) -> str:
+    """What the operating system said when a program that is there was to be run."""
+    said = error.strerror or str(error)
+    return f"it is no program for this host: {said}" if error.errno == errno.ENOEXEC else said
 
 
 def describe_exit(code: int) -> str:

@@ -72,6 +72,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
+    details: Where there is no region yet, the program, the address and the ports are checked.
   diff_mode:
     support: full
   idempotent:
@@ -205,6 +206,10 @@ def wanted_from(params: dict[str, Any]) -> Downstairs:
 def run(module: AnsibleModule, wanted: Downstairs, supervisor: Supervisor) -> dict[str, Any]:
     """Bring it into state started or restarted."""
     keeper = Keeper(wanted, supervisor, module.params["timeout"])
+    if module.check_mode and keeper.awaits_region():
+        keeper.check_place()
+        told = {"state": "running", **described(wanted, None, wanted.uuid)}
+        return {"changed": True, "downstairs": told, "diff": difference(False, True)}
     restart = module.params["state"] == "restarted"
     was_running = supervisor.status(wanted.name).running
     changed = restart or keeper.needs_start()

@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +34,13 @@ VM0 = {
 }
 
 
-def refused(lab: Lab, playbook: str, *words: str, **variables: Any) -> None:
+MOVE = "tests/fixtures/move_only.yml"
+
+
+def refused(lab: Lab, playbook: str, *words: str, arguments: tuple[str, ...] = (), **variables: Any) -> None:
     """The play fails with all of ``words`` in what it says, without a traceback, and leaves everything as it was."""
     before = lab.truth()
-    played = lab.play(playbook, **variables)
+    played = lab.play(playbook, *arguments, **variables)
     assert played.status != 0, played.output[-2000:]
     assert "Traceback" not in played.output
     missing = [word for word in words if word not in played.words]
@@ -73,23 +80,35 @@ def test_an_image_with_another_checksum_is_refused(lab: Lab, tmp_path: Path) -> 
     refused(lab, "seed", str(image), "0" * 64, crucible_volumes=other(image={"src": str(image), "checksum": wanted}))
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"targets": TARGETS[:2]}, ["crucible_volumes.other", "targets: found 2, expected exactly 3"]),
-        (
-            {"targets": [TARGETS[0], TARGETS[1], TARGETS[1]]},
-            ["crucible_volumes.other", "expected three different ones"],
-        ),
-        ({"targets": [*TARGETS[:2], {**TARGETS[2], "address": "0.0.0.0"}]}, ["0.0.0.0:9910 (ds2)", "advertises"]),
-        ({"targets": [*TARGETS[:2], {**TARGETS[2], "port": 62000}]}, ["targets[2].port", "62000", "1 to 61535"]),
-        ({"key": "c2hvcnQ="}, ["key: found '5 bytes'", "base64 (with padding) of 32 bytes"]),
-        ({"key": "A" * 43 + "=", "encrypted": False}, ["key: found 'a key', expected 'none'"]),
-        ({"block_size": 1536}, ["block_size: found 1536", "a power of two from 512 to 32768"]),
-    ],
-)
-def test_a_volume_that_cannot_be_is_refused_whole(lab: Lab, changes: dict[str, Any], words: list[str]) -> None:
-    refused(lab, "seed", *[word.replace("'none'", "none") for word in words], crucible_volumes=other(**changes))
+IMPOSSIBLE: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "two_targets": ({"targets": TARGETS[:2]}, ["targets: found 2, expected exactly 3"]),
+    "target_twice": ({"targets": [TARGETS[0], TARGETS[1], TARGETS[1]]}, ["expected three different ones"]),
+    "wildcard": (
+        {"targets": [*TARGETS[:2], {**TARGETS[2], "address": "0.0.0.0"}]},
+        ["0.0.0.0:9910 (ds2)", "advertises"],
+    ),
+    "high_port": (
+        {"targets": [*TARGETS[:2], {**TARGETS[2], "port": 62000}]},
+        ["targets[2].port", "62000", "1 to 61535"],
+    ),
+    "short_key": ({"key": "c2hvcnQ="}, ["key: found '5 bytes'", "base64 (with padding) of 32 bytes"]),
+    "needless_key": ({"key": "A" * 43 + "=", "encrypted": False}, ["key: found 'a key', expected none"]),
+    "odd_block": ({"block_size": 1536}, ["block_size: found 1536", "a power of two from 512 to 32768"]),
+    "no_number": ({"extent_count": "many"}, ["extent_count: found 'many'"]),
+    "far_apart": (
+        {"targets": [TARGETS[0], TARGETS[1], {"host": "ds2", "port": 13910}]},
+        ["targets[2].port is 13910: its data port", "is the repair port of"],
+    ),
+}
+
+
+def test_each_volume_that_cannot_be_is_named_with_its_field_and_nothing_is_begun(lab: Lab) -> None:
+    volumes = {
+        name: {**OTHER, "id": f"7f6f0f4e-0000-4000-8000-0000000000{index:02}", **changes}
+        for index, (name, (changes, _words)) in enumerate(IMPOSSIBLE.items())
+    }
+    words = [word for name, (_changes, said) in IMPOSSIBLE.items() for word in (f"crucible_volumes.{name}", *said)]
+    refused(lab, "seed", *words, crucible_volumes=volumes)
 
 
 def test_a_volume_key_is_never_printed(lab: Lab) -> None:
@@ -98,35 +117,53 @@ def test_a_volume_key_is_never_printed(lab: Lab) -> None:
     assert "c2VjcmV0LXNlY3JldC1zZWNyZXQ" not in played.output.split("-e ")[0]
 
 
-def test_a_volume_that_another_instance_uses_is_refused(lab: Lab) -> None:
-    second = {**VM0, "id": "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a02", "port": 8001}
-    words = ("propolis_instances.vm1.disks[0].volume is 'vm0-boot'", "propolis_instances.vm0.disks[0] uses already")
-    refused(lab, "migrate", *words, propolis_instances={"vm0": VM0, "vm1": second})
+def test_each_instance_that_cannot_be_is_named_with_its_field(lab: Lab) -> None:
+    disk = VM0["disks"][0]  # type: ignore[index]
+    same = {**VM0, "id": "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a02", "port": 8001}
+    odd = {**VM0, "id": "no uuid", "vcpus": "many", "host": "zeta", "disks": [{"volume": "root"}], "port": 8002}
+    words = (
+        "propolis_instances.vm0.disks[1].volume is 'vm0-boot', which propolis_instances.vm0.disks[0] uses already",
+        "propolis_instances.vm1.disks[0].volume is 'vm0-boot', which propolis_instances.vm0.disks[0] uses already",
+        "propolis_instances.vm2.id is 'no uuid'; expected a uuid.",
+        "propolis_instances.vm2.host is 'zeta', which is not a host of the group propolis_servers",
+        "propolis_instances.vm2.disks[0].volume is 'root'; crucible_volumes has vm0-boot.",
+        "propolis_instances.vm2: spec.cpus",
+    )
+    twice = {**VM0, "disks": [disk, {**disk, "name": "again", "slot": 2}]}
+    refused(lab, "migrate", *words, propolis_instances={"vm0": twice, "vm1": same, "vm2": odd})
 
 
-def test_a_volume_that_another_disk_of_the_instance_uses_is_refused(lab: Lab) -> None:
-    disks = [*VM0["disks"], {**VM0["disks"][0], "name": "again", "slot": 2}]  # type: ignore[misc]
-    words = ("propolis_instances.vm0.disks[1].volume is 'vm0-boot'", "disks[0] uses already")
-    refused(lab, "migrate", *words, propolis_instances={"vm0": {**VM0, "disks": disks}})
+def test_a_port_that_a_stranger_uses_is_named_on_each_host_and_no_region_is_made_anywhere(lab: Lab) -> None:
+    with (
+        closing(socket.create_server((f"{lab.network}.11", 9910))),
+        closing(socket.create_server((f"{lab.network}.12", 13910))),
+    ):
+        words = (
+            f"{lab.network}.11:9910 (port of crucible-downstairs-other-9910) is in use by process {os.getpid()}",
+            f"{lab.network}.12:13910 (its repair port of crucible-downstairs-other-9910) is in use by process",
+        )
+        refused(lab, "seed", *words, crucible_volumes=other())
+    assert not list(lab.root.glob("hosts/*/crucible/other"))
 
 
-@pytest.mark.parametrize("port", [9910, 13910])
-def test_a_port_that_a_stranger_uses_is_named(lab: Lab, port: int) -> None:
-    with closing(socket.create_server((f"{lab.network}.11", port))):
-        played = lab.play("seed", crucible_volumes=other())
-    assert played.status != 0
-    assert f"{lab.network}.11:{port}" in played.words
-    assert "Traceback" not in played.output
-    gone = lab.play("teardown", crucible_volumes=other(), propolis_instances={}, remove_data=True)
-    assert gone.status == 0, gone.output[-2000:]
+def test_the_region_directory_of_another_volume_is_named_and_left_alone(lab: Lab) -> None:
+    stolen = {**BOOT, "id": "7f6f0f4e-0000-4000-8000-000000000009"}
+    words = ("hosts/ds1/crucible/vm0-boot/8820 holds the region", "expected", "nothing was started")
+    refused(lab, "seed", *words, crucible_volumes={"vm0-boot": stolen})
 
 
-@pytest.mark.parametrize(
-    ("number", "word"),
-    [(0, "generation"), (-3, "generation"), (2, "more than 2"), ("many", "generation")],
-)
-def test_a_generation_that_must_not_be_used_is_refused(lab: Lab, number: int | str, word: str) -> None:
-    refused(lab, "migrate", word, migration_destination="alpha", migration_generations={"vm0-boot": number})
+def test_a_generation_that_is_too_low_is_refused_with_the_floor_and_where_it_is(lab: Lab) -> None:
+    words = ("2 must not be used", "it has to be more than 2, which the", "ds0", "the next free one is 3")
+    refused(lab, MOVE, *words, migration_destination="alpha", migration_generations={"vm0-boot": 2})
+
+
+@pytest.mark.parametrize("number", [0, -3, "many"])
+def test_a_generation_that_no_upstairs_may_use_is_refused_at_once(lab: Lab, number: int | str) -> None:
+    words = (
+        f"generation for vm0-boot: found {number!r}, expected a whole number from 1 to",
+        "'root', which is no volume",
+    )
+    refused(lab, MOVE, *words, migration_generations={"vm0-boot": number, "root": 3})
 
 
 def test_a_region_whose_geometry_differs_is_named_with_its_siblings(lab: Lab) -> None:
@@ -146,10 +183,104 @@ def test_a_region_whose_geometry_differs_is_named_with_its_siblings(lab: Lab) ->
         definition.write_text(original)
 
 
-def test_a_program_that_is_not_there_is_named(lab: Lab) -> None:
-    refused(
-        lab, "seed", "/nowhere/program", crucible_volumes=other(), crucible_downstairs_executable="/nowhere/program"
+def inventory(tmp_path: Path, **hosts: dict[str, Any]) -> tuple[str, ...]:
+    """Arguments that add variables to hosts of the lab's inventory."""
+    path = tmp_path / "more.yml"
+    path.write_text(json.dumps({"all": {"hosts": hosts}}))
+    return ("-i", str(path))
+
+
+def test_a_program_that_is_missing_or_cannot_be_run_is_named_on_each_host(lab: Lab, tmp_path: Path) -> None:
+    text, plain = tmp_path / "text", tmp_path / "plain"
+    text.write_text("no program")
+    text.chmod(0o755)
+    plain.write_text("#!/bin/sh")
+    words = (
+        "executable: found '/nowhere/program', expected a program that is there",
+        f"executable: found '{plain}', expected a program that can be run (no permission to run it)",
+        "executable: there is no /nowhere/server here",
+        f"{text} cannot be run: it is no program for this host",
     )
+    more = inventory(
+        tmp_path,
+        ds0={"crucible_downstairs_executable": "/nowhere/program"},
+        ds1={"crucible_downstairs_executable": str(plain)},
+    )
+    refused(lab, "seed", *words[:2], arguments=more, crucible_volumes=other())
+    more = inventory(
+        tmp_path,
+        alpha={"propolis_server_executable": "/nowhere/server"},
+        beta={"propolis_server_executable": str(text)},
+    )
+    diskless = {**VM0, "id": "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a0c", "disks": [], "port": 8011}
+    refused(lab, "boot", *words[2:], arguments=more, propolis_instances={"vm7": diskless})
+
+
+def test_a_host_that_cannot_be_reached_is_named_and_no_number_is_spent(lab: Lab, tmp_path: Path) -> None:
+    away = {"ansible_connection": "ssh", "ansible_host": f"{lab.network}.99", "ansible_timeout": 5}
+    words = ("UNREACHABLE", f"{lab.network}.99", "Make sure this host can be reached")
+    refused(lab, "migrate", *words, arguments=inventory(tmp_path, ds2=away), migration_destination="alpha")
+
+
+def test_a_stranger_on_the_port_of_a_server_is_named_with_its_process(lab: Lab) -> None:
+    diskless = {**VM0, "id": "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a0c", "disks": [], "port": 8011, "hosts": ["alpha"]}
+    with closing(socket.create_server((f"{lab.network}.1", 8011))):
+        words = (f"propolis-server-vm7 cannot listen on {lab.network}.1:8011: process {os.getpid()}",)
+        refused(lab, "boot", *words, propolis_instances={"vm7": diskless})
+
+
+def answers(content_type: str, body: bytes) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Nobody reads it."""
+
+    return Handler
+
+
+@contextmanager
+def stranger(place: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> Iterator[None]:
+    with ThreadingHTTPServer(place, handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_servers_that_are_none_are_named_with_what_they_answered_and_nothing_is_started(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Three strange places where the instance might be: HTML, broken JSON, and one who takes the call and is silent."""
+    places = {host: (f"{lab.network}.{number}", 8021) for number, host in enumerate(("one", "two", "three"), start=21)}
+    hosts = {host: {"propolis_server_address": address} for host, (address, _port) in places.items()}
+    diskless = {**VM0, "id": "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a0c", "disks": [], "port": 8021}
+    task = {"hosts": "one", "gather_facts": False, "roles": ["apiary.propolis.instance"]}
+    (tmp_path / "play.yml").write_text(json.dumps([task]))
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"children": {"propolis_servers": {"hosts": hosts}}}}))
+    with (
+        stranger(places["one"], answers("text/html", b"<html>It works!</html>")),
+        stranger(places["two"], answers("application/json", b'{"instance":')),
+        closing(socket.create_server(places["three"])),
+    ):
+        before = lab.truth()
+        instances = {"vm7": {**diskless, "host": "one", "hosts": list(places)}}
+        arguments = ("-i", str(tmp_path / "hosts.yml"))
+        played = lab.play(str(tmp_path / "play.yml"), *arguments, propolis_instances=instances)
+    assert played.status != 0
+    assert "Traceback" not in played.output
+    assert "vm7 may run on one, two, three: server one" in played.words, played.output[-2000:]
+    assert "answered GET /instance with HTTP 200 and text/html that is not JSON" in played.words
+    assert "No copy is started or moved while that is unknown." in played.words
+    assert lab.truth() == before
 
 
 def test_a_server_that_holds_another_machine_is_refused_before_a_number_is_spent(lab: Lab) -> None:

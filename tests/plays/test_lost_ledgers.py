@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-import requests
 from conftest import Lab
 
 
@@ -20,11 +19,13 @@ def handed_out(ledger: Path) -> list[int]:
     return sorted(json.loads(line)["generation"] for line in ledger.read_text().splitlines()[1:])
 
 
+MOVE = "tests/fixtures/move_only.yml"
+
+
 def moved(lab: Lab) -> str:
     """Move vm0 to where it is not; what the play said."""
-    holds = requests.get(f"http://{lab.network}.1:8000/instance", headers={"api-version": "5.0.0"}, timeout=10)
-    destination = "beta" if holds.ok and holds.json()["instance"]["state"] == "Running" else "alpha"
-    played = lab.play("migrate", migration_destination=destination)
+    destination = "beta" if lab.state("alpha") == "Running" else "alpha"
+    played = lab.play(MOVE, migration_destination=destination)
     assert played.status == 0, played.output[-3000:]
     assert f"vm0 runs on {destination} at generation" in played.words
     return played.words
@@ -69,7 +70,7 @@ def test_fault_14_a_ledger_that_cannot_be_read_stops_the_move_and_spends_nothing
     ledger.write_text(whole + "no entry\n")
     try:
         before = lab.truth()
-        played = lab.play("migrate", migration_destination="alpha")
+        played = lab.play(MOVE, migration_destination="alpha")
         assert played.status != 0
         assert f"{ledger}: line {len(whole.splitlines()) + 1} is damaged" in played.words, played.output[-2000:]
         assert "so that it is made anew from the ledgers of the other two hosts" in played.words

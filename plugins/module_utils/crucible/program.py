@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..exits import describe_exit
+from ..exits import describe_exit, why_not_run
 from . import output
 from .dump import Dump, parse_dump
 from .errors import InvalidValueError, ProgramError
@@ -104,7 +104,7 @@ class DownstairsProgram:
         except FileNotFoundError as error:
             raise self._missing() from error
         except OSError as error:
-            raise self._not_executable(error.strerror or str(error)) from error
+            raise self._not_executable(why_not_run(error)) from error
         try:
             stdout, stderr = child.communicate(timeout=self.timeout)
         except subprocess.TimeoutExpired as error:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ..occupants import Occupant, listeners, port_trouble, users_of
 from ..supervisors.service import Service, Status, Supervisor
 from ..waiting import wait_until
+from .claim import Claim
 from .errors import DownstairsError, ForeignRegionError, InvalidValueError, RepairApiError, UnreachableError
 from .output import complaint, error_line, log_messages
 from .program import DownstairsProgram
@@ -77,6 +78,16 @@ class Keeper:
         self._check_free(region)
         return True
 
+    def awaits_region(self) -> bool:
+        """Whether there is no region yet: nothing at its place, or what an interrupted run has begun to make."""
+        return not self.wanted.path.exists() or Claim(self.wanted.path).left_behind()
+
+    def check_place(self) -> None:
+        """What can be told before there is a region: the program is there, and nobody else has the ports."""
+        if not self.supervisor.status(self.wanted.name).running:
+            DownstairsProgram(self.wanted.executable, self.timeout).check_present()
+            self._check_ports_free(None)
+
     def start(self) -> Status:
         """Start it if it is not running, and wait until it answers for the right region."""
         region = self._region()
@@ -140,6 +151,9 @@ class Keeper:
                 code="region_in_use",
                 details={"pid": others[0].pid, "command": others[0].command},
             )
+        self._check_ports_free(ours)
+
+    def _check_ports_free(self, ours: int | None) -> None:
         for port, what in ((self.wanted.port, "port"), (self.wanted.port + REPAIR_PORT_OFFSET, "its repair port")):
             self._check_port_free(port, what, ours)
 

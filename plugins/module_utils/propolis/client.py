@@ -162,9 +162,13 @@ class Client:
                 )
 
     def _no_answer(self, asked: str, seconds: float) -> NoAnswer:
+        advice = (
+            "Does the server hang? Its log may say why."
+            if asked.startswith("GET ")
+            else "It may still do what was asked; look at its state before asking again."
+        )
         return NoAnswer(
-            f"{self} did not answer {asked} within {seconds:.1f} s. It may still do what was asked; "
-            "look at its state before asking again.",
+            f"{self} did not answer {asked} within {seconds:.1f} s. {advice}",
             details={"server": str(self.address), "asked": asked, "seconds": round(seconds, 3)},
         )
 

@@ -7,6 +7,17 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..crucible.volume import check_generation
+from ..failures import CollectionError
+from . import spec_requests
+
+_MEMBERS = {
+    "id": "a uuid",
+    "vcpus": "a number of processors",
+    "memory_mib": "a number of MiB",
+    "host": "the host where it is started when it runs nowhere",
+}
+_HIGHEST_PORT = 65535
 DEFAULT_SERVER_ROOT = "/var/lib/propolis"
 
 
@@ -23,6 +34,9 @@ def instance_problems(
         for name in names
         if name not in instances
     ]
+    problems.extend(_misshapen(instances))
+    if problems:
+        return problems
     for name, instance in instances.items():
         problems.extend(_problems_of_one(name, instance, volumes, hosts))
     problems.extend(_shared_ids(instances))
@@ -53,13 +67,48 @@ def move_problems(instances: Mapping[str, Any], moves: Mapping[str, str], hosts:
     return problems
 
 
+def generation_problems(generations: Mapping[str, Any], volumes: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the numbers that somebody asked for, volume → generation, as far as can be told beforehand."""
+    problems = []
+    for name, number in generations.items():
+        if name not in volumes:
+            problems.append(
+                f"A generation is asked for {name!r}, which is no volume; crucible_volumes has "
+                f"{', '.join(volumes) or 'none'}."
+            )
+            continue
+        try:
+            check_generation(number, f"The generation for {name}")
+        except CollectionError as error:
+            problems.append(error.message)
+    return problems
+
+
+def _misshapen(instances: Mapping[str, Any]) -> Iterator[str]:
+    for name, instance in instances.items():
+        place = f"propolis_instances.{name}"
+        if not isinstance(instance, Mapping):
+            yield f"{place} is {instance!r}; expected a dictionary with {', '.join(_MEMBERS)} and disks."
+            continue
+        disks = instance.get("disks") or []
+        if not isinstance(disks, list):
+            yield f"{place}.disks is {disks!r}; expected a list."
+            continue
+        for index, disk in enumerate(disks):
+            if not isinstance(disk, Mapping):
+                yield f"{place}.disks[{index}] is {disk!r}; expected a dictionary: {{volume: NAME, slot: {index}}}."
+
+
 def _problems_of_one(
     name: str, instance: Mapping[str, Any], volumes: Mapping[str, Any], hosts: Sequence[str]
 ) -> Iterator[str]:
     place = f"propolis_instances.{name}"
-    for member in ("id", "vcpus", "memory_mib", "host"):
+    for member, what in _MEMBERS.items():
         if member not in instance:
-            yield f"{place}.{member} is missing."
+            yield f"{place}.{member} is missing; expected {what}."
+    port = instance.get("port", 1)
+    if not str(port).isdecimal() or not 1 <= int(port) <= _HIGHEST_PORT:
+        yield f"{place}.port is {port!r}; expected a port number from 1 to {_HIGHEST_PORT}."
     host = instance.get("host")
     if host is not None and host not in hosts:
         yield f"{place}.host is {host!r}, which is not a host of the group propolis_servers ({', '.join(hosts)})."
@@ -67,15 +116,37 @@ def _problems_of_one(
         volume = disk.get("volume")
         if volume not in volumes:
             yield f"{place}.disks[{index}].volume is {volume!r}; crucible_volumes has {', '.join(volumes) or 'none'}."
+    try:
+        spec_requests.instance_description(instance, _requests(instance))
+    except CollectionError as error:
+        yield f"{place}: {error.message}"
+
+
+def _requests(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Its disk requests over volumes that stand in for those of the inventory, whose faults are told elsewhere."""
+    return [
+        spec_requests.disk_request(
+            {**disk, "slot": disk.get("slot", index)},
+            {
+                "id": str(uuid.UUID(int=index + 1)),
+                "blocks_per_extent": 1,
+                "extent_count": 1,
+                "targets": [f"192.0.2.{index % 250 + 1}:{port}" for port in (1000, 1001, 1002)],
+            },
+        )
+        for index, disk in enumerate(instance.get("disks") or [])
+    ]
 
 
 def _shared_ids(instances: Mapping[str, Any]) -> Iterator[str]:
     first: dict[str, str] = {}
     for name, instance in instances.items():
+        if "id" not in instance:
+            continue  # said by the check of the instance itself
         try:
-            identity = str(uuid.UUID(str(instance.get("id"))))
+            identity = str(uuid.UUID(str(instance["id"])))
         except ValueError:
-            yield f"propolis_instances.{name}.id is {instance.get('id')!r}; expected a uuid."
+            yield f"propolis_instances.{name}.id is {instance['id']!r}; expected a uuid."
             continue
         other = first.setdefault(identity, name)
         if other != name:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..exits import describe_exit
+from ..exits import describe_exit, why_not_run
 from ..files import write_atomically
 from ..limits import open_files
 from ..waiting import wait_until
@@ -267,4 +267,4 @@ def _spawn(service: Service, environment: dict[str, str], output: int) -> subpro
     except OSError as error:
         if service.cwd is not None and str(error.filename) == str(service.cwd):
             raise NotStartableError(f"{service.name}: working directory {service.cwd}: {error.strerror}.") from error
-        raise NotStartableError(f"{service.name}: {program} cannot be run: {error.strerror}.") from error
+        raise NotStartableError(f"{service.name}: {program} cannot be run: {why_not_run(error)}.") from error

@@ -82,6 +82,19 @@ def test_check_mode_starts_stops_and_restarts_nothing(downstairs, tmp_path):
     assert downstairs()["downstairs"]["pid"] == pid
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["no region", "half a region of a run that died"])
+def test_check_mode_looks_at_program_and_ports_where_a_region_is_still_to_be_made(downstairs, tmp_path, begun):
+    if begun:
+        extent_file(make(tmp_path), 1).unlink()
+        (tmp_path / "r.making").touch()
+    told = downstairs(check=True)
+    assert (told["changed"], told["downstairs"]["pid"]) == (True, None)
+    assert downstairs(check=True, executable="/nowhere")["failure"]["code"] == "program_missing"
+    with socket.create_server((ADDRESS, downstairs.port + 4000)):
+        assert downstairs(check=True)["failure"]["code"] == "port_in_use"
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_restart_is_a_new_process(downstairs, tmp_path, age):
     make(tmp_path, age)
     before = downstairs(age=age)["downstairs"]["pid"]
