@@ -6,8 +6,10 @@ from __future__ import annotations
 import pytest
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import CrucibleError
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.facts import look
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.image import look_at_image, write_record
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger import Ledger, ledger_path
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger_entries import Entry
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.region import read_definition
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.survey import FoundRegion, survey_volume
 from regions_on_disk import UUID, extent_file, make_raw
 
@@ -89,6 +91,18 @@ def test_a_source_of_truth_that_cannot_be_read_is_named_with_its_host(regions, s
     with pytest.raises(CrucibleError) as raised:
         regions()
     assert words in raised.value.message
+
+
+def test_three_regions_of_different_images_are_told_apart_though_no_metadata_of_theirs_does(regions):
+    for number, path in enumerate(regions.paths):
+        data = bytes([min(number, 1)]) * 512
+        image = path.with_name(f"image{number}")
+        image.write_bytes(data)
+        write_record(path, look_at_image(image, read_definition(path).geometry, None))
+    with pytest.raises(CrucibleError) as raised:
+        regions()
+    assert raised.value.message.startswith("The regions of boot were made from different images: ")
+    assert all(f"on ds{number}" in raised.value.message for number in range(3))
 
 
 def test_the_region_of_another_volume_is_named_with_what_was_expected(regions):
