@@ -15,20 +15,33 @@ COLLECTION := .ansible/collections/ansible_collections/apiary/propolis
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONDONTWRITEBYTECODE :=
+# Everything that Ansible writes stays here, also where the home directory cannot be written.
+migrate status console teardown: export ANSIBLE_HOME := $(CURDIR)/.ansible
+migrate status console teardown: export ANSIBLE_REMOTE_TMP := $(CURDIR)/.ansible/tmp
+SETTINGS := $(if $(API),API=$(API)) $(if $(IMAGE),IMAGE='$(IMAGE)')
+PLAY := tests/say $(if $(strip $(SETTINGS)),env $(SETTINGS)) ansible-playbook -i inventories/lab
+LABS := $(or $(API),$(if $(LAB_ROOT),today,$(notdir $(wildcard .lab/*))))
 
-.PHONY: help venv venv-test migrate status teardown test bench fire storm clean
+.PHONY: help venv venv-test migrate status console teardown test bench fire storm clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
 
 migrate: venv ## lab up, seed, boot vm0 on alpha, migrate it to beta (IMAGE=/path/any.raw, API=2023-01)
-	@tests/say ansible-playbook -i inventories/lab playbooks/migrate.yml $(ARGS)
+	@$(PLAY) playbooks/migrate.yml $(ARGS)
+	@echo "What next: make status, make console, make teardown. To type the commands yourself: . .venv/bin/activate"
 
 status: venv ## where every instance of the lab runs, at which generations
-	@tests/say ansible-playbook -i inventories/lab playbooks/status.yml $(ARGS)
+	@$(PLAY) playbooks/status.yml $(ARGS)
 
-teardown: venv ## stop and remove everything the lab made
-	@tests/say ansible-playbook -i inventories/lab playbooks/lab_down.yml $(ARGS)
+console: venv ## the last lines of vm0's console, wherever it runs (INSTANCE=name for another one)
+	@$(PLAY) playbooks/console.yml -e instance=$(or $(INSTANCE),vm0) $(ARGS)
+
+teardown: $(if $(LABS),venv) ## stop and remove everything the lab made, in every API
+	@for lab in $(LABS); do \
+	  tests/say env API=$$lab ansible-playbook -i inventories/lab playbooks/lab_down.yml $(ARGS) || exit; \
+	done
+	@$(if $(LABS),,echo "There is no lab here: nothing to tear down.")
 
 test: venv-test ## every gate, with its time
 	@tests/gates $(GATES)
@@ -44,7 +57,7 @@ storm: venv-test ## N moves in storms drawn by chance (N=50, STORM_SEED=… repe
 	@STORMS=$(if $(filter command line,$(origin N)),$(N),50) tests/gates storms
 
 clean: ## remove what the commands made here (not a running lab: `make teardown` first)
-	@if ls .lab/*/run/*.json >/dev/null 2>&1; then echo "The lab in .lab still has state; run 'make teardown' first." >&2; exit 1; fi
+	@if compgen -G '.lab/*/hosts' >/dev/null; then echo "There is a lab in .lab; run 'make teardown' first." >&2; exit 1; fi
 	rm -rf .venv .venv-* .build .cache .lab .ansible .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 venv: $(VENV)/.ready $(COLLECTION)
@@ -52,7 +65,7 @@ venv-test: $(VENV)/.ready-test $(COLLECTION)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found %s at %s. Set PYTHON=/path/to/python3." % (sys.version.split()[0], sys.executable))'
-	@tests/say $(PYTHON) -m venv $(VENV)
+	@tests/say $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.ready: requirements.txt | $(VENV)/bin/python
 	@tests/say $(VENV)/bin/python -m pip install --disable-pip-version-check --no-input -r requirements.txt
