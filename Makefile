@@ -60,7 +60,7 @@ clean: ## remove what the commands made here (not a running lab: `make teardown`
 	@if compgen -G '.lab/*/hosts' >/dev/null; then echo "There is a lab in .lab; run 'make teardown' first." >&2; exit 1; fi
 	rm -rf .venv .venv-* .build .cache .lab .ansible .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-venv: $(VENV)/.ready $(COLLECTION)
+venv: $(VENV)/.ready $(COLLECTION) ## the virtual environment alone, for commands of your own
 venv-test: $(VENV)/.ready-test $(COLLECTION)
 
 $(VENV)/bin/python:

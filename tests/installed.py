@@ -6,6 +6,7 @@ Run by the Python whose ansible-core shall be tried. Exits 0, or 1 with one sent
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -27,8 +28,8 @@ class NotAsPromised(Exception):
     """One sentence on what an installed collection did not do."""
 
 
-def run(program: str, *arguments: str) -> str:
-    """Run a program of this Python's virtual environment in the empty directory; its output, shown and returned."""
+def run(program: str, *arguments: str, quiet: bool = False) -> str:
+    """Run a program of this Python's virtual environment in the empty directory; its output, returned and shown."""
     command = [str(BIN / program), *arguments]
     print(f"\n$ {program} {' '.join(arguments)}", flush=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "LAB_"))}
@@ -45,7 +46,8 @@ def run(program: str, *arguments: str) -> str:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
-            print(line, end="", flush=True)
+            if not quiet:
+                print(line, end="", flush=True)
             lines.append(line)
     if process.returncode:
         raise NotAsPromised(f"'{program} {' '.join(arguments)}' ended with status {process.returncode}.")
@@ -81,6 +83,16 @@ def look_without_touching() -> None:
         raise NotAsPromised(f"inventories/two_hosts does not lead migrate.yml to {', '.join(missing)}.")
 
 
+def read_the_pages() -> None:
+    """``ansible-doc`` has a page for each module, filter and role, without a word of complaint."""
+    kinds = {"module": "plugins/modules/*.py", "filter": "plugins/filter/*.py", "role": "roles/*"}
+    for kind, pattern in kinds.items():
+        names = sorted(f"apiary.propolis.{path.stem}" for path in HERE.glob(pattern))
+        page = json.loads(run("ansible-doc", "-t", kind, "--json", *names, quiet=True))
+        if missing := [name for name in names if name not in page]:
+            raise NotAsPromised(f"ansible-doc -t {kind} has no page for {', '.join(missing)}.")
+
+
 def do_the_main_job() -> None:
     """Migrate, again without a change, each role alone in somebody else's playbook, and all away again."""
     lab = str(HERE / "inventories" / "lab")
@@ -103,6 +115,7 @@ def main() -> int:
     try:
         build_and_install()
         look_without_touching()
+        read_the_pages()
         do_the_main_job()
     except NotAsPromised as error:
         print(f"\nNot as promised: {error}", file=sys.stderr)

@@ -6,15 +6,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Lab
+from strangers import answers, deaf, stranger
 
 TARGETS = [{"host": f"ds{number}", "port": 9910} for number in range(3)]
 OTHER = {"id": "7f6f0f4e-0000-4000-8000-000000000001", "blocks_per_extent": 64, "extent_count": 2, "targets": TARGETS}
@@ -152,6 +150,11 @@ def test_the_region_directory_of_another_volume_is_named_and_left_alone(lab: Lab
     refused(lab, "seed", *words, crucible_volumes={"vm0-boot": stolen})
 
 
+def test_a_key_for_a_region_that_is_plain_is_refused(lab: Lab) -> None:
+    keyed = {**BOOT, "key": "A" * 43 + "="}
+    refused(lab, "seed", "encrypted is False, expected True", crucible_volumes={"vm0-boot": keyed})
+
+
 def test_a_generation_that_is_too_low_is_refused_with_the_floor_and_where_it_is(lab: Lab) -> None:
     words = ("2 must not be used", "it has to be more than 2, which the", "ds0", "the next free one is 3")
     refused(lab, MOVE, *words, migration_destination="alpha", migration_generations={"vm0-boot": 2})
@@ -229,57 +232,38 @@ def test_a_stranger_on_the_port_of_a_server_is_named_with_its_process(lab: Lab) 
         refused(lab, "boot", *words, propolis_instances={"vm7": diskless})
 
 
-def answers(content_type: str, body: bytes) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_arguments: Any) -> None:
-            """Nobody reads it."""
-
-    return Handler
-
-
-@contextmanager
-def stranger(place: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> Iterator[None]:
-    with ThreadingHTTPServer(place, handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_servers_that_are_none_are_named_with_what_they_answered_and_nothing_is_started(
     lab: Lab, tmp_path: Path
 ) -> None:
-    """Three strange places where the instance might be: HTML, broken JSON, and one who takes the call and is silent."""
-    places = {host: (f"{lab.network}.{number}", 8021) for number, host in enumerate(("one", "two", "three"), start=21)}
+    """Four strange places where the instance might be: HTML, broken JSON, one who is silent, one who drops all."""
+    names = ("html", "json", "silent", "dropped")
+    places = {name: (f"{lab.network}.{number}", 8021) for number, name in enumerate(names, start=21)}
     hosts = {host: {"propolis_server_address": address} for host, (address, _port) in places.items()}
     diskless = {**VM0, "id": "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a0c", "disks": [], "port": 8021}
-    task = {"hosts": "one", "gather_facts": False, "roles": ["apiary.propolis.instance"]}
+    task = {"hosts": "html", "gather_facts": False, "roles": ["apiary.propolis.instance"]}
     (tmp_path / "play.yml").write_text(json.dumps([task]))
     (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"children": {"propolis_servers": {"hosts": hosts}}}}))
     with (
-        stranger(places["one"], answers("text/html", b"<html>It works!</html>")),
-        stranger(places["two"], answers("application/json", b'{"instance":')),
-        closing(socket.create_server(places["three"])),
+        stranger(places["html"], answers("text/html", b"<html>It works!</html>")),
+        stranger(places["json"], answers("application/json", b'{"instance":')),
+        closing(socket.create_server(places["silent"])),
+        deaf(places["dropped"]),
     ):
         before = lab.truth()
-        instances = {"vm7": {**diskless, "host": "one", "hosts": list(places)}}
+        instances = {"vm7": {**diskless, "host": "html", "hosts": list(places)}}
         arguments = ("-i", str(tmp_path / "hosts.yml"))
         played = lab.play(str(tmp_path / "play.yml"), *arguments, propolis_instances=instances)
     assert played.status != 0
     assert "Traceback" not in played.output
-    assert "vm7 may run on one, two, three: server one" in played.words, played.output[-2000:]
-    assert "answered GET /instance with HTTP 200 and text/html that is not JSON" in played.words
-    assert "No copy is started or moved while that is unknown." in played.words
+    for words in (
+        "vm7 may run on html, json, silent, dropped: server html",
+        "answered GET /instance with HTTP 200 and text/html that is not JSON",
+        f"server json ({lab.network}.22:8021) answered GET /instance with HTTP 200 and application/json that is not",
+        f"server silent ({lab.network}.23:8021) did not answer GET /instance within 10.0 s",
+        f"server dropped ({lab.network}.24:8021) cannot be reached for GET /instance: no connection within 10.0 s",
+        "No copy is started or moved while that is unknown.",
+    ):
+        assert words in played.words, played.output[-3000:]
     assert lab.truth() == before
 
 
@@ -301,4 +285,12 @@ def test_check_mode_says_the_plan_and_spends_nothing(lab: Lab) -> None:
     assert played.status == 0, played.output[-3000:]
     assert "Plan: move vm0 from beta to alpha" in played.words
     assert "generation 2 before, 3 then" in played.words
+    assert lab.truth() == before
+
+
+def test_check_mode_of_a_volume_that_is_not_there_yet_says_what_would_be_made_and_makes_nothing(lab: Lab) -> None:
+    before = lab.truth()
+    played = lab.play("seed", "--check", "--diff", crucible_volumes=other())
+    assert played.status == 0, played.output[-3000:]
+    assert played.changed == 6  # a region and a downstairs on each of three hosts
     assert lab.truth() == before

@@ -43,8 +43,9 @@ def locate(instance: str, instance_id: str, servers: Sequence[Mapping[str, Any]]
     silent = [server for server in servers if server["error"] and not nobody_there(server)]
     if silent:
         names = ", ".join(str(server["name"]) for server in silent)
+        reasons = " ".join(str(server["error"]) for server in silent)
         raise NotLocated(
-            f"{instance} may run on {names}: {silent[0]['error']} No copy is started or moved while that is unknown.",
+            f"{instance} may run on {names}: {reasons} No copy is started or moved while that is unknown.",
             details={"instance": instance, "servers": [server["name"] for server in silent]},
         )
     return None
