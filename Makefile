@@ -29,7 +29,7 @@ help: ## what there is
 
 migrate: venv ## lab up, seed, boot vm0 on alpha, migrate it to beta (IMAGE=/path/any.raw, API=2023-01)
 	@$(PLAY) playbooks/migrate.yml $(ARGS)
-	@echo "What next: make status, make console, make teardown. To type the commands yourself: . .venv/bin/activate"
+	@echo "What next: make status, make console, make teardown"
 
 status: venv ## where every instance of the lab runs, at which generations
 	@$(PLAY) playbooks/status.yml $(ARGS)
