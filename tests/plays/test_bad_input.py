@@ -294,3 +294,9 @@ def test_check_mode_of_a_volume_that_is_not_there_yet_says_what_would_be_made_an
     assert played.status == 0, played.output[-3000:]
     assert played.changed == 6  # a region and a downstairs on each of three hosts
     assert lab.truth() == before
+
+
+def test_nothing_is_taken_away_from_under_a_server_that_cannot_be_asked_any_more(lab: Lab) -> None:
+    with lab.frozen("beta"):
+        refused(lab, "lab_down", "vm0 may run on beta: server beta", "did not answer GET /instance")
+    assert lab.state("beta") == "Running"
