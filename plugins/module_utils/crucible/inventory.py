@@ -9,8 +9,7 @@ from typing import Any
 
 from ..failures import CollectionError
 from .placement import PlacedTarget
-from .repair_api import REPAIR_PORT_OFFSET
-from .volume import Volume
+from .volume import REPAIR_PORT_OFFSET, Volume
 
 # A volume may leave extent_count to its image. Everything else about it can be checked with any number.
 _ANY_EXTENT_COUNT = 1

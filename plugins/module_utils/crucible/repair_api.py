@@ -10,8 +10,8 @@ from typing import Any
 from ..http_bound import connected
 from .errors import RegionError, RepairApiError, UnreachableError
 from .region import RegionDefinition, parse_definition
+from .volume import REPAIR_PORT_OFFSET
 
-REPAIR_PORT_OFFSET = 4000
 _LARGEST_ANSWER = 256 * 1024
 
 

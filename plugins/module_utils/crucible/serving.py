@@ -17,8 +17,8 @@ from .errors import DownstairsError, ForeignRegionError, InvalidValueError, Repa
 from .output import complaint, error_line, log_messages
 from .program import DownstairsProgram
 from .region import Region, read_region
-from .repair_api import REPAIR_PORT_OFFSET, RepairApi
-from .volume import Target, check_ip, check_port
+from .repair_api import RepairApi
+from .volume import REPAIR_PORT_OFFSET, Target, check_ip, check_port
 
 _PROBE_TIMEOUT = 5.0
 _LOG_LINES = 8

@@ -14,10 +14,11 @@ from typing import Any
 from ..failures import shown
 from .errors import InvalidValueError
 from .geometry import Geometry
-from .repair_api import REPAIR_PORT_OFFSET
 
 TARGETS = 3
 KEY_BYTES = 32
+REPAIR_PORT_OFFSET = 4000
+"""A downstairs answers HTTP on a port so far above that of its data."""
 HIGHEST_PORT = 65535 - REPAIR_PORT_OFFSET
 # SQLite of January 2023 stores signed numbers, and the largest extent's generation + 1 must still fit.
 HIGHEST_GENERATION = (1 << 63) - 2
