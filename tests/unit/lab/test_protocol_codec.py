@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from ipaddress import ip_address
 from types import NoneType
@@ -178,7 +179,7 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
         return _PLAIN[kind]
     if get_origin(kind) is Annotated:
         return _marked(*get_args(kind))
-    if get_origin(kind) is tuple:
+    if get_origin(kind) in (tuple, Sequence):
         return st.lists(_values(get_args(kind)[0]), max_size=5).map(tuple)
     return _records(kind) if is_dataclass(kind) else st.one_of(*map(_values, get_args(kind)))
 

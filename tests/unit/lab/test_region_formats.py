@@ -17,6 +17,7 @@ from propolis_lab.region import Age, BlockContext, Definition, HashMismatch, Reg
 from propolis_lab.region.bitmap import Bitmap, runs
 from propolis_lab.region.context import (
     SLOT_SIZE,
+    PlainContexts,
     block_hashes,
     check_contexts,
     contexts_in,
@@ -51,6 +52,31 @@ CONTEXTS = st.builds(
 )
 def test_hashes_are_those_seen_on_the_wire(data: bytes, expected: int) -> None:
     assert context_of(data).hash == expected
+
+
+@given(st.lists(U64, max_size=9), st.integers(-10, 10), st.integers(-10, 10), st.integers(1, 3))
+def test_contexts_kept_as_hashes_are_what_a_tuple_of_contexts_is(
+    hashes: list[int], first: int, after: int, step: int
+) -> None:
+    contexts, plain = tuple(map(BlockContext, hashes)), PlainContexts.of(hashes, BlockContext)
+    assert (plain, len(plain), tuple(plain), repr(plain)) == (contexts, len(contexts), contexts, repr(contexts))
+    assert contexts == plain
+    assert plain == PlainContexts.of(hashes, BlockContext)
+    assert plain[first:after:step] == contexts[first:after:step]
+    assert hash(plain) == hash(contexts)
+    assert plain != (*contexts, BlockContext(1))
+    assert not hashes or plain != PlainContexts.of(hashes, lambda value: BlockContext(value ^ 1))
+    for number in range(-len(contexts), len(contexts)):
+        assert plain[number] == contexts[number]
+    with pytest.raises(IndexError):
+        plain[len(contexts)]
+
+
+def test_a_hash_that_is_not_of_its_block_is_named_also_among_contexts_kept_as_hashes() -> None:
+    hashes = block_hashes(PATTERN * 3, 512)
+    assert check_contexts(PlainContexts.of(hashes, BlockContext), PATTERN * 3, 512) == hashes
+    with pytest.raises(HashMismatch, match="block 1"):
+        check_contexts(PlainContexts.of([hashes[0], 5, hashes[2]], BlockContext), PATTERN * 3, 512)
 
 
 @given(st.lists(st.tuples(CONTEXTS, U64), max_size=20), U64)

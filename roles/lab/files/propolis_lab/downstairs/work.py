@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from propolis_lab.protocol.basics import EMPTY, EncryptedContext, ReadContext, UnencryptedContext
+from propolis_lab.protocol.basics import EMPTY, EncryptedContext, ReadContexts, UnencryptedContext
 from propolis_lab.protocol.codec import MAX_FRAME
-from propolis_lab.protocol.contexts import plain_contexts
 from propolis_lab.protocol.messages import (
     Barrier,
     BarrierAck,
@@ -37,6 +36,7 @@ from propolis_lab.region import (
     ExtentClosed,
     HashMismatch,
     OutOfBounds,
+    PlainContexts,
     Region,
     RegionError,
 )
@@ -103,7 +103,7 @@ def _write(job: Write | WriteUnwritten, region: Region, *, only_unwritten: bool)
     region.write(job.start, job.contexts, memoryview(job.data), only_unwritten=only_unwritten)
 
 
-def _read(job: ReadRequest, region: Region) -> tuple[tuple[ReadContext, ...], bytes]:
+def _read(job: ReadRequest, region: Region) -> tuple[ReadContexts, bytes]:
     if job.count * region.definition.block_size > _MOST_READ:
         raise Ending(
             f"job {job.job_id} reads {job.count} blocks, more than one frame can carry",
@@ -113,10 +113,9 @@ def _read(job: ReadRequest, region: Region) -> tuple[tuple[ReadContext, ...], by
     return _as_sent(contexts), data
 
 
-def _as_sent(contexts: Sequence[BlockContext | None]) -> tuple[ReadContext, ...]:
-    hashes = [context.hash for context in contexts if context is not None and context.encryption is None]
-    if len(hashes) == len(contexts):
-        return tuple(plain_contexts(UnencryptedContext, hashes))
+def _as_sent(contexts: Sequence[BlockContext | None]) -> ReadContexts:
+    if isinstance(contexts, PlainContexts):
+        return PlainContexts(contexts.packed, UnencryptedContext)
     return tuple(
         [
             EMPTY

@@ -7,6 +7,7 @@ All integers are little-endian and of fixed width (seen on the real program). Ho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from ipaddress import IPv4Address, IPv6Address
@@ -22,6 +23,7 @@ __all__ = [
     "U32",
     "U64",
     "BlockContext",
+    "BlockContexts",
     "Buffer",
     "Bulk",
     "EmptyContext",
@@ -29,6 +31,7 @@ __all__ = [
     "EncryptionContext",
     "Mark",
     "ReadContext",
+    "ReadContexts",
     "SocketAddress",
     "UnencryptedContext",
 ]
@@ -95,4 +98,6 @@ class UnencryptedContext:
 
 
 ReadContext: TypeAlias = EmptyContext | EncryptedContext | UnencryptedContext
+BlockContexts: TypeAlias = Sequence[BlockContext]
+ReadContexts: TypeAlias = Sequence[ReadContext]
 EMPTY = EmptyContext()

@@ -16,7 +16,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-from .basics import BlockContext, Buffer, Mark, ReadContext, SocketAddress
+from .basics import BlockContexts, Buffer, Mark, ReadContexts, SocketAddress
 from .contexts import BLOCK_CONTEXTS, READ_CONTEXTS
 from .errors import (
     ERROR_FIELDS,
@@ -162,8 +162,8 @@ _PLAIN: dict[object, Coding] = {
     bytes: BYTES,
     UUID: ID,
     SocketAddress: ADDRESS,
-    tuple[BlockContext, ...]: BLOCK_CONTEXTS,
-    tuple[ReadContext, ...]: READ_CONTEXTS,
+    BlockContexts: BLOCK_CONTEXTS,
+    ReadContexts: READ_CONTEXTS,
 }
 
 

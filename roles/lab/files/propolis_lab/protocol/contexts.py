@@ -8,52 +8,35 @@ then nonce and tag without a hash, or the hash (seen on the wire).
 from __future__ import annotations
 
 import struct
-from collections import deque
-from collections.abc import Sequence
-from itertools import repeat
-from typing import TypeVar
+
+from propolis_lab.region.context import PlainContexts, put_columns, take_columns
 
 from .basics import (
     EMPTY,
     BlockContext,
+    BlockContexts,
     Buffer,
     EmptyContext,
     EncryptedContext,
     EncryptionContext,
     ReadContext,
+    ReadContexts,
     UnencryptedContext,
 )
 from .errors import CodecError
 from .primitives import COUNT, NUMBER, Coding, counted
 
 _HASH = struct.Struct("<QB")
-Made = TypeVar("Made", BlockContext, UnencryptedContext)
-
-
-def plain_contexts(cls: type[Made], hashes: Sequence[int]) -> list[Made]:
-    """Contexts that hold a hash and nothing else.
-
-    A frozen dataclass spends most of its making on asking whether it may set its fields; for the thousands of contexts
-    of a large frame they are set directly, in a third of the time.
-    """
-    made = list(map(cls.__new__, repeat(cls, len(hashes))))
-    deque(map(vars(cls)["hash"].__set__, made, hashes), 0)
-    if cls is BlockContext:
-        deque(map(vars(cls)["encryption"].__set__, made, repeat(None)), 0)
-    return made
-
-
 _NONCE_TAG = struct.Struct("<12s16s")
 _ENCRYPTED_BLOCK = struct.Struct("<QB12s16s")
 
 
-def _read_block_contexts(data: Buffer, offset: int) -> tuple[tuple[BlockContext, ...], int]:
+def _read_block_contexts(data: Buffer, offset: int) -> tuple[BlockContexts, int]:
     count, offset = counted(data, offset, _HASH.size, "block contexts")
     end = offset + count * _HASH.size
-    if not any(data[offset + 8 : end : _HASH.size]):  # all plain: the usual case, worth a short cut
-        return tuple(
-            plain_contexts(BlockContext, [value for value, _unused in _HASH.iter_unpack(data[offset:end])])
-        ), end
+    rows = bytes(data[offset:end])
+    if rows[8 :: _HASH.size] == bytes(count):  # all plain: the usual case, worth a short cut
+        return PlainContexts(take_columns(rows, _HASH.size, 0), BlockContext), end
     contexts = []
     for _unused in range(count):
         value, encrypted = _HASH.unpack_from(data, offset)
@@ -68,8 +51,13 @@ def _read_block_contexts(data: Buffer, offset: int) -> tuple[tuple[BlockContext,
     return tuple(contexts), offset
 
 
-def _write_block_contexts(contexts: tuple[BlockContext, ...], parts: list[Buffer]) -> None:
+def _write_block_contexts(contexts: BlockContexts, parts: list[Buffer]) -> None:
     parts.append(COUNT.pack(len(contexts)))
+    if isinstance(contexts, PlainContexts):
+        rows = bytearray(_HASH.size * len(contexts))
+        put_columns(rows, _HASH.size, 0, contexts.packed)
+        parts.append(rows)
+        return
     for context in contexts:
         if context.encryption is None:
             parts.append(_HASH.pack(context.hash, 0))
@@ -87,13 +75,16 @@ _PLAIN_READ = struct.Struct("<IQ")
 _ENCRYPTED_READ = struct.Struct("<I12s16s")
 
 
-def _read_read_contexts(data: Buffer, offset: int) -> tuple[tuple[ReadContext, ...], int]:
+def _read_read_contexts(data: Buffer, offset: int) -> tuple[ReadContexts, int]:
     count, offset = counted(data, offset, 4, "read contexts")
     end = offset + count * _PLAIN_READ.size
-    if count and end <= len(data) and bytes(data[offset : end : _PLAIN_READ.size]) == b"\2" * count:
-        kinds, hashes = zip(*_PLAIN_READ.iter_unpack(data[offset:end]), strict=True)
-        if kinds == (2,) * count:
-            return tuple(plain_contexts(UnencryptedContext, hashes)), end
+    if count and end <= len(data):
+        rows = bytes(data[offset:end])
+        kinds = (b"\2" * count, bytes(count), bytes(count), bytes(count))
+        if all(rows[byte :: _PLAIN_READ.size] == kind for byte, kind in enumerate(kinds)):
+            return PlainContexts(take_columns(rows, _PLAIN_READ.size, 4), UnencryptedContext), end
+    if bytes(data[offset : offset + 4 * count]) == bytes(4 * count):
+        return (EMPTY,) * count, offset + 4 * count
     contexts: list[ReadContext] = []
     for _unused in range(count):
         (kind,) = NUMBER.unpack_from(data, offset)
@@ -111,8 +102,14 @@ def _read_read_contexts(data: Buffer, offset: int) -> tuple[tuple[ReadContext, .
     return tuple(contexts), offset
 
 
-def _write_read_contexts(contexts: tuple[ReadContext, ...], parts: list[Buffer]) -> None:
+def _write_read_contexts(contexts: ReadContexts, parts: list[Buffer]) -> None:
     parts.append(COUNT.pack(len(contexts)))
+    if isinstance(contexts, PlainContexts):
+        rows = bytearray(_PLAIN_READ.size * len(contexts))
+        rows[0 :: _PLAIN_READ.size] = b"\2" * len(contexts)
+        put_columns(rows, _PLAIN_READ.size, 4, contexts.packed)
+        parts.append(rows)
+        return
     for context in contexts:
         if isinstance(context, UnencryptedContext):
             parts.append(_PLAIN_READ.pack(2, context.hash))

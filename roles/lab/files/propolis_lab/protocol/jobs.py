@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from .base import JobDone, JobMessage, JobRequest, SnapshotDetails
-from .basics import U32, U64, BlockContext, Bulk, Mark, ReadContext
+from .basics import U32, U64, BlockContexts, Bulk, Mark, ReadContexts
 from .errors import CrucibleError
 
 
@@ -16,7 +16,7 @@ class Write(JobRequest, tag=30, sender="upstairs"):
     """Write whole blocks from absolute block ``start`` on, one context per block."""
 
     start: U64
-    contexts: tuple[BlockContext, ...]
+    contexts: BlockContexts
     data: Bulk
 
 
@@ -62,7 +62,7 @@ class ReadRequest(JobRequest, tag=36, sender="upstairs"):
 class ReadResponse(JobMessage, tag=37, sender="downstairs"):
     """The contexts of the blocks, and their data."""
 
-    blocks: Annotated[CrucibleError | tuple[ReadContext, ...], Mark.RESULT]
+    blocks: Annotated[CrucibleError | ReadContexts, Mark.RESULT]
     data: Bulk
 
 
@@ -71,7 +71,7 @@ class WriteUnwritten(JobRequest, tag=38, sender="upstairs"):
     """As Write, but only the blocks that were never written."""
 
     start: U64
-    contexts: tuple[BlockContext, ...]
+    contexts: BlockContexts
     data: Bulk
 
 

@@ -2,7 +2,7 @@
 """Regions on disk: what a downstairs keeps, in the format of today (raw extents) and of January 2023 (SQLite)."""
 
 from propolis_lab.region.age import Age
-from propolis_lab.region.context import BlockContext, context_of
+from propolis_lab.region.context import BlockContext, PlainContexts, context_of
 from propolis_lab.region.definition import Definition
 from propolis_lab.region.errors import (
     ExtentClosed,
@@ -22,6 +22,7 @@ __all__ = [
     "ExtentVersion",
     "HashMismatch",
     "OutOfBounds",
+    "PlainContexts",
     "ReadOnlyRegion",
     "Region",
     "RegionError",

@@ -8,10 +8,12 @@ and tag (16); u64 hash of the stored bytes; u16 low bits of the extent's last fl
 
 from __future__ import annotations
 
+import operator
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar, overload
 
 from xxhash import xxh64_intdigest
 
@@ -36,6 +38,78 @@ class BlockContext:
 
     hash: int
     encryption: tuple[bytes, bytes] | None = None
+
+
+Context = TypeVar("Context")
+
+
+class PlainContexts(Sequence[Context], Generic[Context]):
+    """The contexts of unencrypted blocks, kept as their hashes alone; each is made when it is asked for.
+
+    ``packed`` is 8 bytes for each block, little-endian; ``make`` makes a context of a hash. A megabyte of small blocks
+    has two thousand contexts that nobody looks at one by one.
+    """
+
+    __slots__ = ("make", "packed")
+
+    def __init__(self, packed: bytes, make: Callable[[int], Context]) -> None:
+        self.packed = packed
+        self.make = make
+
+    @classmethod
+    def of(cls, hashes: Sequence[int], make: Callable[[int], Context]) -> PlainContexts[Context]:
+        return cls(pack_hashes(hashes), make)
+
+    def __len__(self) -> int:
+        return len(self.packed) // 8
+
+    @overload
+    def __getitem__(self, index: int) -> Context: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Context]: ...
+    def __getitem__(self, index: int | slice) -> Context | Sequence[Context]:
+        if isinstance(index, slice):
+            first, after, step = index.indices(len(self))
+            if step == 1:
+                return PlainContexts(self.packed[8 * first : 8 * max(first, after)], self.make)
+            return tuple(self[number] for number in range(first, after, step))
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        at = 8 * (index % len(self))
+        return self.make(int.from_bytes(self.packed[at : at + 8], "little"))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, PlainContexts) and other.make is self.make:
+            return self.packed == other.packed
+        return isinstance(other, Sequence) and len(other) == len(self) and all(map(operator.eq, self, other))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+def pack_hashes(hashes: Sequence[int]) -> bytes:
+    """8 bytes each, little-endian."""
+    column = array("Q", hashes)
+    if not _LITTLE_ENDIAN:
+        column.byteswap()
+    return column.tobytes()
+
+
+def take_columns(rows: bytes, row: int, first: int) -> bytes:
+    """The 8 bytes from ``first`` on of each row of ``row`` bytes, byte by byte of all rows at once."""
+    packed = bytearray(len(rows) // row * 8)
+    for byte in range(8):
+        packed[byte::8] = rows[first + byte :: row]
+    return bytes(packed)
+
+
+def put_columns(rows: bytearray, row: int, first: int, packed: bytes) -> None:
+    """The reverse of ``take_columns``."""
+    for byte in range(8):
+        rows[first + byte :: row] = packed[byte::8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +137,8 @@ def check_contexts(contexts: Sequence[BlockContext], data: Buffer, block_size: i
     Raises HashMismatch when one does not belong to its block.
     """
     stored = block_hashes(data, block_size)
+    if isinstance(contexts, PlainContexts) and contexts.packed == pack_hashes(stored):
+        return stored
     view = memoryview(data)
     for index, (context, stored_hash) in enumerate(zip(contexts, stored, strict=True)):
         expected = stored_hash
@@ -80,7 +156,7 @@ def check_contexts(contexts: Sequence[BlockContext], data: Buffer, block_size: i
 def pack_slots(contexts: Sequence[BlockContext], stored_hashes: Sequence[int], flush_number: int) -> bytes:
     """The slots of consecutive blocks."""
     flush_id = flush_number & 0xFFFF
-    if all(context.encryption is None for context in contexts):
+    if isinstance(contexts, PlainContexts) or all(context.encryption is None for context in contexts):
         return pack_plain_slots(stored_hashes, flush_number)
     parts = []
     for context, stored in zip(contexts, stored_hashes, strict=True):
@@ -97,12 +173,10 @@ def pack_plain_slots(hashes: Sequence[int], flush_number: int) -> bytes:
     Byte k of all slots is set in one step: an import writes millions of them.
     """
     slots = bytearray(SLOT_SIZE * len(hashes))
-    column = array("Q", hashes)
-    packed = column.tobytes() if _LITTLE_ENDIAN else _swapped(column)
+    packed = pack_hashes(hashes)
     slots[0::SLOT_SIZE] = b"\x01" * len(hashes)
-    for byte in range(8):
-        slots[_HASH_AT + byte :: SLOT_SIZE] = packed[byte::8]
-        slots[_PLAIN_STORED_HASH_AT + byte :: SLOT_SIZE] = packed[byte::8]
+    put_columns(slots, SLOT_SIZE, _HASH_AT, packed)
+    put_columns(slots, SLOT_SIZE, _PLAIN_STORED_HASH_AT, packed)
     low, high = (flush_number & 0xFFFF).to_bytes(2, "little")
     if low or high:
         slots[_FLUSH_AT::SLOT_SIZE] = bytes([low]) * len(hashes)
@@ -129,27 +203,23 @@ def unpack_slots(slots: Buffer) -> list[Slot | None]:
     return [unpack_slot(view[at : at + SLOT_SIZE]) for at in range(0, len(view), SLOT_SIZE)]
 
 
-def contexts_in(slots: Buffer) -> list[BlockContext | None]:
+def contexts_in(slots: bytes) -> Sequence[BlockContext | None]:
     """The contexts of consecutive blocks; None where a slot is empty."""
     if not any(slots[0::SLOT_SIZE]):
         return [None] * (len(slots) // SLOT_SIZE)
+    if _all_plain(slots):
+        return PlainContexts(take_columns(slots, SLOT_SIZE, _HASH_AT), BlockContext)
     return [None if slot is None else slot.context for slot in unpack_slots(slots)]
 
 
 def plain_stored_hashes(slots: bytes) -> bytes | None:
     """The hashes of stored bytes, 8 bytes each, when all slots are present and unencrypted; None otherwise."""
+    return take_columns(slots, SLOT_SIZE, _PLAIN_STORED_HASH_AT) if _all_plain(slots) else None
+
+
+def _all_plain(slots: bytes) -> bool:
     count = len(slots) // SLOT_SIZE
-    if slots[0::SLOT_SIZE] != b"\x01" * count or any(slots[_ENCRYPTED_AT::SLOT_SIZE]):
-        return None
-    packed = bytearray(8 * count)
-    for byte in range(8):
-        packed[byte::8] = slots[_PLAIN_STORED_HASH_AT + byte :: SLOT_SIZE]
-    return bytes(packed)
-
-
-def _swapped(column: array[int]) -> bytes:
-    column.byteswap()
-    return column.tobytes()
+    return slots[0::SLOT_SIZE] == b"\x01" * count and slots[_ENCRYPTED_AT::SLOT_SIZE] == bytes(count)
 
 
 _LITTLE_ENDIAN = array("H", [1]).tobytes() == b"\x01\x00"

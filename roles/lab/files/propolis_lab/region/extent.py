@@ -36,7 +36,7 @@ class Extent(Protocol):
     @property
     def version(self) -> ExtentVersion: ...
 
-    def read(self, start: int, count: int) -> tuple[list[BlockContext | None], bytes]:
+    def read(self, start: int, count: int) -> tuple[Sequence[BlockContext | None], bytes]:
         """Contexts (None: never written) and data of ``count`` blocks."""
 
     def read_data(self, start: int, count: int) -> bytes:

@@ -66,7 +66,7 @@ class RawExtent:
     def version(self) -> ExtentVersion:
         return ExtentVersion(self._metadata.generation, self._metadata.flush, self._metadata.dirty)
 
-    def read(self, start: int, count: int) -> tuple[list[BlockContext | None], bytes]:
+    def read(self, start: int, count: int) -> tuple[Sequence[BlockContext | None], bytes]:
         return contexts_in(self._read_slots(start, count)), self.read_data(start, count)
 
     def read_data(self, start: int, count: int) -> bytes:

@@ -97,15 +97,14 @@ class Region:
             for number, extent in enumerate(self._extents)
         ]
 
-    def read(self, start_block: int, count: int) -> tuple[list[BlockContext | None], bytes]:
+    def read(self, start_block: int, count: int) -> tuple[Sequence[BlockContext | None], bytes]:
         """Contexts (None: never written) and data of ``count`` blocks; flushed or not."""
-        contexts: list[BlockContext | None] = []
-        parts = []
-        for extent, start, length in self._pieces(start_block, count):
-            found, data = extent.read(start, length)
-            contexts += found
-            parts.append(data)
-        return contexts, b"".join(parts)
+        found = [extent.read(start, length) for extent, start, length in self._pieces(start_block, count)]
+        if len(found) == 1:
+            return found[0]
+        return [context for contexts, _unused in found for context in contexts], b"".join(
+            data for _unused, data in found
+        )
 
     def read_data(self, start_block: int, count: int) -> bytes:
         """Data alone."""

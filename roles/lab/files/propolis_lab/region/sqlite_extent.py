@@ -62,7 +62,7 @@ class SqliteExtent:
     def version(self) -> ExtentVersion:
         return self._version
 
-    def read(self, start: int, count: int) -> tuple[list[BlockContext | None], bytes]:
+    def read(self, start: int, count: int) -> tuple[Sequence[BlockContext | None], bytes]:
         data = self.read_data(start, count)
         found: list[BlockContext | None] = [None] * count
         hashes: list[int] | None = None

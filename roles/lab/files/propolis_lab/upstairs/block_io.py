@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from ..protocol.basics import ReadContext
+from ..protocol.basics import ReadContexts
 from ..protocol.errors import CrucibleError
 from ..protocol.messages import Barrier, Flush, JobMessage, JobRequest, ReadRequest, ReadResponse, Write, WriteUnwritten
-from .crypt import Seal, SpoiltDataError, same_contexts
+from .crypt import Seal, SpoiltDataError
 from .errors import IoError
 from .jobs import Job, Kind, Step
 from .pipeline import Pipeline
@@ -24,7 +24,7 @@ class Blocks:
     """What a read gave: the bytes, and the contexts that tell blocks never written from others."""
 
     data: bytes
-    contexts: tuple[ReadContext, ...]
+    contexts: ReadContexts
 
 
 class BlockIo:
@@ -177,7 +177,7 @@ class BlockIo:
         if isinstance(message.blocks, CrucibleError):
             self._complain(job, index, str(message.blocks))
             return False
-        if job.contexts is not None and not job.replayed and not same_contexts(job.contexts, message.blocks):
+        if job.contexts is not None and not job.replayed and job.contexts != message.blocks:
             self._complain(job, index, "its blocks have other contexts than those of the replica that answered first")
         if job.outcome is None or job.outcome.done():
             return True

@@ -25,7 +25,7 @@ from ..protocol.basics import (
     ReadContext,
     UnencryptedContext,
 )
-from ..protocol.contexts import plain_contexts
+from ..region.context import PlainContexts, block_hashes, pack_hashes
 
 NONCE_BYTES = 12
 TAG_BYTES = 16
@@ -46,7 +46,7 @@ class SpoiltDataError(Exception):
 class Sealed:
     """Blocks as the downstairs store them: one context per block, and the data."""
 
-    contexts: tuple[BlockContext, ...]
+    contexts: Sequence[BlockContext]
     data: bytes
 
 
@@ -68,7 +68,7 @@ class Seal:
         """Whole blocks of plain bytes, sealed."""
         size, view = self._size, memoryview(data)
         if self._cipher is None:
-            return Sealed(tuple(plain_contexts(BlockContext, self._hashes(view))), data)
+            return Sealed(PlainContexts.of(block_hashes(view, size), BlockContext), data)
         contexts, pieces = [], []
         for at in range(0, len(data), size):
             nonce = self._nonces()
@@ -84,21 +84,21 @@ class Seal:
         if len(view) != len(contexts) * size:
             raise SpoiltDataError(f"{len(contexts)} blocks of {size} bytes expected; found {len(view)} bytes of data")
         if self._cipher is None:
-            found = self._hashes(view)
-            if plain_hashes(contexts) != found:  # else all is well, which is the usual case
-                self._check_plain(contexts, view, found)
-            return bytes(view)
+            plain = bytes(view)
+            if isinstance(contexts, PlainContexts):
+                good = contexts.packed == pack_hashes(block_hashes(view, size))
+            else:
+                good = contexts.count(EMPTY) == len(contexts) and plain == bytes(len(plain))
+            if not good:
+                self._check_plain(contexts, view)
+            return plain
         return b"".join(
             self._decrypt(number, context, view[number * size : (number + 1) * size])
             for number, context in enumerate(contexts)
         )
 
-    def _hashes(self, view: memoryview) -> list[int]:
-        size = self._size
-        return [xxh64_intdigest(view[at : at + size]) for at in range(0, len(view), size)]
-
-    def _check_plain(self, contexts: Sequence[ReadContext], view: memoryview, hashes: list[int]) -> None:
-        for number, (context, value) in enumerate(zip(contexts, hashes, strict=True)):
+    def _check_plain(self, contexts: Sequence[ReadContext], view: memoryview) -> None:
+        for number, (context, value) in enumerate(zip(contexts, block_hashes(view, self._size), strict=True)):
             if not isinstance(context, UnencryptedContext):
                 self._check_empty(number, context, view[number * self._size : (number + 1) * self._size])
             elif context.hash != value:
@@ -123,17 +123,8 @@ class Seal:
             raise SpoiltDataError(f"block {number} of the answer holds data but was never written")
 
 
-def plain_hashes(contexts: Sequence[ReadContext]) -> list[int | None]:
-    """The hashes of the blocks, None for those that are empty or encrypted."""
-    return [getattr(context, "hash", None) for context in contexts]
-
-
-def same_contexts(one: Sequence[ReadContext], other: Sequence[ReadContext]) -> bool:
-    """Whether two answers to a read tell the same."""
-    hashes = plain_hashes(one)
-    return hashes == plain_hashes(other) and (None not in hashes or one == other)
-
-
 def written(contexts: Sequence[ReadContext]) -> list[bool]:
     """Which of the blocks were ever written."""
+    if isinstance(contexts, PlainContexts):
+        return [True] * len(contexts)
     return [context is not EMPTY and not isinstance(context, EmptyContext) for context in contexts]

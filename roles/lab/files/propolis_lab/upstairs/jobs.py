@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from ..protocol.basics import ReadContext
+from ..protocol.basics import ReadContexts
 from ..protocol.messages import (
     BarrierAck,
     ExtentLiveAckId,
@@ -82,7 +82,7 @@ class Job:
     """What a read gives; for others None. Its exceptions are IoErrors. Nobody waits when there is none."""
     steps: list[Step] = field(default_factory=lambda: [Step.SKIPPED] * REPLICAS)
     answers: list[JobMessage | None] = field(default_factory=lambda: [None] * REPLICAS)
-    contexts: tuple[ReadContext, ...] | None = None
+    contexts: ReadContexts | None = None
     """What the first good answer to a read said, to compare the others with it."""
     replayed: bool = False
 
