@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each message and code of docs/troubleshooting.md is one that the programs really have."""
+"""What the documents promise is there: the messages and codes of the troubleshooting page, the tables of the README."""
 
 from __future__ import annotations
 
@@ -42,3 +42,11 @@ def test_each_message_and_code_of_ours_is_in_the_collection(quoted: str) -> None
 def test_each_message_of_the_real_programs_is_one_that_their_stand_ins_have(quoted: str) -> None:
     text = sources("roles/lab/files").replace('\\"', '"').replace("{_HEADER}", "api-version")
     assert [part for part in words(quoted) if part not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ending"), [("plugins/modules/*.py", ""), ("roles/*", ""), ("playbooks/*.yml", ".yml")]
+)
+def test_the_readme_lists_every_module_role_and_playbook(pattern: str, ending: str) -> None:
+    listed = set(first_cells((ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {path.stem + ending for path in ROOT.glob(pattern)} - listed == set()
