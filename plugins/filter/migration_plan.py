@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Judges what all servers, the three downstairs as the destination sees them, and the three regions say.
-positional: intent, instance, servers, targets, seen, surveyed, mib_per_second, timeout, explicit
+positional: intent, instance, servers, targets, seen, surveyed, mib_per_second, timeout, explicit, hosts, any_cpu
 options:
   _input:
     description: Name of the instance.
@@ -56,6 +56,16 @@ options:
     description: By volume name, generations that somebody insists on.
     type: dict
     default: {}
+  hosts:
+    description:
+      - By inventory name, the C(host) of M(apiary.propolis.propolis_host_info) run on both ends and on the hosts of the downstairs. Hosts
+        that could not be asked are left out.
+      - Without it, nothing is judged about hosts.
+    type: dict
+  any_cpu:
+    description: Whether processors of another vendor are only warned of.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -97,9 +107,15 @@ def migration_plan(
     mib_per_second: float = 110,
     timeout: float = 600,
     explicit: Answer | None = None,
+    hosts: Answer | None = None,
+    any_cpu: bool = False,
 ) -> dict[str, Any]:
     """See DOCUMENTATION."""
-    from ansible_collections.apiary.propolis.plugins.module_utils.propolis import preflight, preflight_plan
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis import (
+        preflight,
+        preflight_hosts,
+        preflight_plan,
+    )
 
     by_name = {str(server["name"]): server for server in servers}
     source, destination = by_name[intent["source"]], by_name[intent["destination"]]
@@ -123,7 +139,12 @@ def migration_plan(
         replicas,
         surveyed,
     )
+    storage = list(dict.fromkeys(target["host"] for target in targets))
     checks = preflight.check(move)
+    if hosts is not None:
+        checks += preflight_hosts.check_hosts(
+            intent["source"], intent["destination"], move.memory_mib, storage, hosts, any_cpu=any_cpu
+        )
     refused = [one.sentence for one in checks if one.outcome is preflight.Outcome.REFUSED]
     prediction = preflight.predict(move.memory_mib, float(mib_per_second))
     numbers = preflight_plan.numbers(move, explicit or {})

@@ -148,8 +148,9 @@ def _code(ending: Ending) -> str:
 
 def _numbers(ending: Ending, planned: bool) -> Iterator[str]:
     for disk, number in ending.generations.items():
-        before = ending.generations_before.get(disk, "unknown")
-        yield f"Disk {disk}: generation {before} before, {number} {'then' if planned else 'now'}."
+        before = ending.generations_before.get(disk)
+        was = f"{before} before, " if before is not None else ""
+        yield f"Disk {disk}: generation {was}{number} {'then' if planned else 'now'}."
 
 
 def _pause(ending: Ending) -> Iterator[str]:

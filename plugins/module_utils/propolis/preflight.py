@@ -122,15 +122,18 @@ def check(move: Move) -> list[Check]:
     ]
 
 
-def _ok(name: str, sentence: str) -> Check:
+def ok(name: str, sentence: str) -> Check:
+    """A condition that holds."""
     return Check(name, Outcome.OK, sentence)
 
 
-def _warned(name: str, sentence: str) -> Check:
+def warned(name: str, sentence: str) -> Check:
+    """A condition that a person should know of."""
     return Check(name, Outcome.WARNED, sentence)
 
 
-def _refused(name: str, sentence: str) -> Check:
+def refused(name: str, sentence: str) -> Check:
+    """A condition that stands against the move."""
     return Check(name, Outcome.REFUSED, sentence)
 
 
@@ -138,43 +141,43 @@ def _source_runs(move: Move) -> Check:
     server, held = move.source["name"], move.source["instance"] or {}
     state = held.get("state")
     if state == State.RUNNING.value:
-        return _ok("source", f"{move.instance} is Running on {server}.")
-    return _refused("source", f"{move.instance} is {state} on {server}; only a Running instance can be moved.")
+        return ok("source", f"{move.instance} is Running on {server}.")
+    return refused("source", f"{move.instance} is {state} on {server}; only a Running instance can be moved.")
 
 
 def _source_willing(move: Move) -> Check:
     """A source whose peer went away during the negotiation refuses to be a source ever after (seen on the real one)."""
     outgoing = (move.source["migration"] or {}).get("out")
     if outgoing and outgoing["state"] == Phase.ERROR.value:
-        return _warned(
+        return warned(
             "earlier_failure",
             f"Migration {outgoing['id']} out of {move.source['name']} has failed before. A source can refuse all "
             f"further migrations after that; if this one is refused, stop and start {move.instance}, which cures it.",
         )
-    return _ok("earlier_failure", f"No migration out of {move.source['name']} has failed.")
+    return ok("earlier_failure", f"No migration out of {move.source['name']} has failed.")
 
 
 def _destination_free(move: Move) -> Check:
     server, held = move.destination["name"], move.destination["instance"]
     if move.destination["error"] and not held:
-        return _refused("destination", f"The destination {server} cannot be asked: {move.destination['error']}")
+        return refused("destination", f"The destination {server} cannot be asked: {move.destination['error']}")
     if held and not State(held["state"]).is_final:
-        return _refused(
+        return refused(
             "destination",
             f"The server {move.destination['address']} on {server} already holds {held['name']} ({held['id']}, "
             f"{held['state']}); one server serves one instance.",
         )
-    return _ok("destination", f"The server {move.destination['address']} on {server} answers and is free.")
+    return ok("destination", f"The server {move.destination['address']} on {server} answers and is free.")
 
 
 def _same_dialect(move: Move) -> Check:
     source, destination = move.source["dialect"], move.destination["dialect"]
     found = f"{move.source['name']} speaks {source}, {move.destination['name']} speaks {destination}"
     if source is None or destination is None or (source == "2023-01") != (destination == "2023-01"):
-        return _refused("dialect", f"{found}; the two servers must be of one age to hand over a machine.")
+        return refused("dialect", f"{found}; the two servers must be of one age to hand over a machine.")
     if source != destination:
-        return _warned("dialect", f"{found}; they have one migration protocol, but nobody has tried these two.")
-    return _ok("dialect", f"Both servers speak {source}.")
+        return warned("dialect", f"{found}; they have one migration protocol, but nobody has tried these two.")
+    return ok("dialect", f"Both servers speak {source}.")
 
 
 def _addresses(move: Move) -> Check:
@@ -182,17 +185,17 @@ def _addresses(move: Move) -> Check:
     destination = Address.parse(str(move.destination["address"]))
     for server, address in ((move.source, source), (move.destination, destination)):
         if address.is_wildcard or not address.is_literal:
-            return _refused(
+            return refused(
                 "addresses",
                 f"The server of {server['name']} is known as {address}; the other one needs an IP address of it.",
             )
     if source.host == destination.host:
-        return _refused(
+        return refused(
             "addresses",
             f"{move.source['name']} and {move.destination['name']} are one host ({source.host}); its hypervisor knows "
             f"a machine by its id, and starting {move.instance} there a second time would end the first.",
         )
-    return _ok("addresses", f"{destination} will fetch the machine from {source}.")
+    return ok("addresses", f"{destination} will fetch the machine from {source}.")
 
 
 def _others(move: Move) -> Iterator[Check]:
@@ -203,7 +206,7 @@ def _others(move: Move) -> Iterator[Check]:
         held = server["instance"]
         if server["error"] and not held and not nobody_there(server):
             found = True
-            yield _warned(
+            yield warned(
                 "others",
                 f"{server['name']} cannot be asked whether it holds {move.instance} or its volumes: {server['error']}",
             )
@@ -211,19 +214,19 @@ def _others(move: Move) -> Iterator[Check]:
             continue
         if held["id"] == move.instance_id:
             found = True
-            yield _refused(
+            yield refused(
                 "others", f"{server['name']} holds {move.instance} too ({held['state']}): find out which copy is real."
             )
         for disk in server["disks"]:
             if str(disk["volume"]) in volumes:
                 found = True
-                yield _refused(
+                yield refused(
                     "others",
                     f"The volume {volumes[str(disk['volume'])]} is in use on {server['name']} by {held['name']}, at "
                     f"generation {disk['generation']}.",
                 )
     if not found:
-        yield _ok("others", f"No other server holds {move.instance} or a session of its volumes.")
+        yield ok("others", f"No other server holds {move.instance} or a session of its volumes.")
 
 
 def _replicas(move: Move) -> Iterator[Check]:
@@ -232,10 +235,10 @@ def _replicas(move: Move) -> Iterator[Check]:
         replicas = [replica for replica in move.replicas if replica.volume == volume]
         problems = [problem for replica in replicas for problem in _problems(move, replica)]
         for problem in problems:
-            yield _refused("replicas", problem)
+            yield refused("replicas", problem)
         if not problems:
             region = move.regions[volume]
-            yield _ok(
+            yield ok(
                 "replicas",
                 f"{move.destination['name']} reaches {len(replicas)} of 3 downstairs of {volume}, all with "
                 f"{region['extent_count']} extents of {region['blocks_per_extent']} blocks, {region['block_size']} B.",
@@ -266,13 +269,13 @@ def _source_disks(move: Move) -> Iterator[Check]:
     for disk in move.source["disks"]:
         problems = list(_disk_problems(move, disk))
         for problem in problems:
-            yield _refused("disks", problem)
+            yield refused("disks", problem)
         if not problems:
             known = all(target["state"] != "unknown" for target in disk["targets"])
             health = (
                 "active on three of three downstairs" if known else "in use (this age of server does not tell how well)"
             )
-            yield _ok("disks", f"Disk {disk['name']} is {health}, at generation {disk['generation']}.")
+            yield ok("disks", f"Disk {disk['name']} is {health}, at generation {disk['generation']}.")
 
 
 def _disk_problems(move: Move, disk: Answer) -> Iterator[str]:
@@ -294,7 +297,7 @@ def _disk_problems(move: Move, disk: Answer) -> Iterator[str]:
 def _devices(move: Move) -> Iterator[Check]:
     for disk in move.source["disks"]:
         if disk["device"] == "nvme":
-            yield _warned(
+            yield warned(
                 "devices",
                 f"Disk {disk['name']} is nvme: after the move its I/O stands still until the guest's own timeout "
                 "resets the controller (30 s on Linux), at all revisions of the server seen; virtio goes on at once.",
@@ -302,7 +305,7 @@ def _devices(move: Move) -> Iterator[Check]:
     components = _components(move.source["spec"])
     for name, kind in components.items():
         if kind in UNMIGRATABLE:
-            yield _refused("devices", f"{move.instance} has {UNMIGRATABLE[kind]} ({name}), which cannot be migrated.")
+            yield refused("devices", f"{move.instance} has {UNMIGRATABLE[kind]} ({name}), which cannot be migrated.")
 
 
 def _components(spec: Any) -> dict[str, str]:
