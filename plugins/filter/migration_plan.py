@@ -66,6 +66,11 @@ options:
     description: Whether processors of another vendor are only warned of.
     type: bool
     default: false
+  source_log:
+    description: The end of the log of a source that has failed before. It tells whether that was in the one way after which a
+      source refuses every further migration.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -109,6 +114,7 @@ def migration_plan(
     explicit: Answer | None = None,
     hosts: Answer | None = None,
     any_cpu: bool = False,
+    source_log: str = "",
 ) -> dict[str, Any]:
     """See DOCUMENTATION."""
     from ansible_collections.apiary.propolis.plugins.module_utils.propolis import (
@@ -138,6 +144,7 @@ def migration_plan(
         [by_name[other] for other in intent["others"]],
         replicas,
         surveyed,
+        source_log,
     )
     storage = list(dict.fromkeys(target["host"] for target in targets))
     checks = preflight.check(move)

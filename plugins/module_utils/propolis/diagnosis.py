@@ -79,6 +79,8 @@ _SIGNS = tuple(
     )
 )
 
+_NEVER_AGREED = "destination side did not begin migration version handshake"
+
 
 def reasons(lines: Iterable[str]) -> list[str]:
     """What the lines of a log say about failures, each sentence once, the latest first."""
@@ -89,6 +91,14 @@ def reasons(lines: Iterable[str]) -> list[str]:
             if match:
                 found.setdefault(sign.sentence.format(*match.groups()))
     return list(found)
+
+
+def refuses_since(log: str, migration_id: str) -> bool:
+    """Whether the log of a source says that this migration out of it failed before a protocol was agreed on.
+
+    After that the real server counts as a migration source for ever, and refuses every further migration.
+    """
+    return any(_NEVER_AGREED in line and migration_id in line for line in log.splitlines())
 
 
 def read_log(path: Path, start: int = 0) -> list[str]:

@@ -7,12 +7,14 @@ Pure functions over the answers of ``propolis_instance_info``, ``crucible_target
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
 from .address import Address
+from .diagnosis import refuses_since
 from .instance import Phase, State
 from .location import nobody_there
 
@@ -75,7 +77,9 @@ class Replica:
 @dataclass(frozen=True)
 class Move:
     """What is asked for and what was seen of it. ``source`` and ``destination`` are answers about those two servers,
-    ``others`` about all other ones; ``regions`` holds, by volume name, what the three regions agree on."""
+    ``others`` about all other ones; ``regions`` holds, by volume name, what the three regions agree on.
+    ``source_log`` is the end of the source's log, when a migration out of it has failed before.
+    """
 
     instance: str
     instance_id: str
@@ -85,6 +89,7 @@ class Move:
     others: Sequence[Answer]
     replicas: Sequence[Replica]
     regions: Mapping[str, Answer]
+    source_log: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,7 @@ def check(move: Move) -> list[Check]:
         _addresses(move),
         *_others(move),
         *_replicas(move),
+        *_spread(move),
         *_source_disks(move),
         *_devices(move),
     ]
@@ -148,10 +154,17 @@ def _source_runs(move: Move) -> Check:
 def _source_willing(move: Move) -> Check:
     """A source whose peer went away during the negotiation refuses to be a source ever after (seen on the real one)."""
     outgoing = (move.source["migration"] or {}).get("out")
-    if outgoing and outgoing["state"] == Phase.ERROR.value:
+    failed = str(outgoing["id"]) if outgoing and outgoing["state"] == Phase.ERROR.value else None
+    if failed and refuses_since(move.source_log, failed):
+        return refused(
+            "earlier_failure",
+            f"{move.source['name']} refuses to be a migration source since the failed migration {failed}, as its log "
+            f"tells; {move.instance} runs there: stop and start it to cure this.",
+        )
+    if failed:
         return warned(
             "earlier_failure",
-            f"Migration {outgoing['id']} out of {move.source['name']} has failed before. A source can refuse all "
+            f"Migration {failed} out of {move.source['name']} has failed before. A source can refuse all "
             f"further migrations after that; if this one is refused, stop and start {move.instance}, which cures it.",
         )
     return ok("earlier_failure", f"No migration out of {move.source['name']} has failed.")
@@ -243,6 +256,19 @@ def _replicas(move: Move) -> Iterator[Check]:
                 f"{move.destination['name']} reaches {len(replicas)} of 3 downstairs of {volume}, all with "
                 f"{region['extent_count']} extents of {region['blocks_per_extent']} blocks, {region['block_size']} B.",
             )
+
+
+def _spread(move: Move) -> Iterator[Check]:
+    """Two replicas on one machine are away together, and with one replica left no disk can be used."""
+    for volume in move.regions:
+        machines = Counter(replica.address for replica in move.replicas if replica.volume == volume)
+        for address, count in machines.items():
+            if count > 1:
+                yield warned(
+                    "spread",
+                    f"{count} of 3 replicas of {volume} are on one machine ({address}): without it the disk cannot be "
+                    "used, whatever the others hold.",
+                )
 
 
 def _problems(move: Move, replica: Replica) -> Iterator[str]:

@@ -113,6 +113,13 @@ def test_the_numbers_end_before_they_overflow(ledger):
         ledger.allocate(START, floors=[Floor(2**63 - 2, "somebody's clock")])
 
 
+def test_controllers_whose_clocks_disagree_get_numbers_that_rise_all_the_same(ledger):
+    ahead = Ledger(ledger.path, VOLUME, now=lambda: datetime(2031, 1, 1, tzinfo=UTC))
+    behind = Ledger(ledger.path, VOLUME, now=lambda: datetime(1986, 12, 28, tzinfo=UTC))
+    assert [one.allocate(START)[0].generation for one in (ledger, ahead, behind, ledger)] == [1, 2, 3, 4]
+    assert [entry.time[:4] for entry in behind.read().entries] == ["2026", "2031", "1986", "2026"]
+
+
 def test_another_last_number_than_expected_names_the_newest_entry_and_spends_nothing(ledger):
     ledger.allocate(START)
     with pytest.raises(

@@ -91,6 +91,7 @@ def _run() -> Command:
         Option("root-cert-pem", "ROOT_CERT_PEM", requires=("cert-pem", "key-pem"), about="refused: no TLS here"),
         Option("mode", "MODE", parse=values.mode, default=Mode.READ_WRITE, about="rw or ro"),
         Option("faults", "FILE|JSON", about="laboratory: what to break and when"),
+        Option("advertise", "ADDRESS", parse=values.ip_address, about="laboratory: IP to name to others for repair"),
         Option("strict-fence", default=False, about="laboratory: close the real program's gap in fencing"),
     )
     return Command("run", options, "Serve a region")

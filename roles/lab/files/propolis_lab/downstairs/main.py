@@ -166,6 +166,7 @@ def _run(age: Age, values: dict[str, Any], log: Logger) -> int:
         flush_errors=values["flush_errors"],
         age=age,
         faults=values["faults"],
+        advertise=values["advertise"],
         strict_fence=values["strict_fence"],
     )
     return asyncio.run(serve(options, log))

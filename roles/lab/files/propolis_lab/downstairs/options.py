@@ -23,8 +23,9 @@ class RunOptions:
 
     ``address`` is an IP literal, ``port`` the data port (0..65535; the repair service listens on ``port`` + 4000).
     ``lossy`` and the three ``*_errors`` are the test options of the real program. ``faults`` is the text of the
-    laboratory's own ``--faults`` option (a file name or JSON), given to the service as it is; ``strict_fence`` asks
-    for a downstairs without the real one's gap in fencing.
+    laboratory's own ``--faults`` option (a file name or JSON), given to the service as it is; ``advertise`` is the IP
+    literal that it names for repair, as one does that listens on a wildcard, instead of ``address``; ``strict_fence``
+    asks for a downstairs without the real one's gap in fencing.
     """
 
     path: Path
@@ -37,4 +38,5 @@ class RunOptions:
     flush_errors: bool = False
     age: Age = Age.TODAY
     faults: str | None = None
+    advertise: str | None = None
     strict_fence: bool = False

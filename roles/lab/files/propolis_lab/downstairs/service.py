@@ -48,7 +48,9 @@ class Service:
             answers_version=options.age is Age.TODAY,
             read_only=self.read_only,
             definition=_as_sent(region),
-            repair_address=SocketAddress(ip_address(options.address), options.port + REPAIR_PORT_OFFSET),
+            repair_address=SocketAddress(
+                ip_address(options.advertise or options.address), options.port + REPAIR_PORT_OFFSET
+            ),
         )
 
     @property

@@ -58,6 +58,8 @@ class Departure:
 
         The instance then counts as a migration source for ever: it runs, but refuses to migrate and to reboot.
         """
+        self._log.info("negotiating migration as source")
+        self._session.note("Connect", "begin")
         try:
             await self._environment.faults.reach("source", "Connect")
             await self._channel.choose()
