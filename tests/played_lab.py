@@ -195,10 +195,27 @@ class Lab:
 
     def restart(self, host: str) -> None:
         """Start what served on ``host`` again, with the command line that it had, as its service manager would."""
+        supervisor, name = self._known_service(host)
+        supervisor.start(Service(name, supervisor.status(name).argv, cwd=supervisor.run_dir), timeout=10)
+
+    @contextlib.contextmanager
+    def other_command(self, host: str, change: Callable[[list[str]], list[str]]) -> Iterator[None]:
+        """What serves on ``host`` has a life with another command line, killed before it and after it."""
+        supervisor, name = self._known_service(host)
+        argv = list(supervisor.status(name).argv)
+        self.kill(host)
+        supervisor.start(Service(name, change(argv), cwd=supervisor.run_dir), timeout=10)
+        try:
+            yield
+        finally:
+            if self.pid(host) is not None:
+                self.kill(host)
+            supervisor.start(Service(name, argv, cwd=supervisor.run_dir), timeout=10)
+
+    def _known_service(self, host: str) -> tuple[ProcessSupervisor, str]:
         service = self._service(host)
         assert service is not None, f"nothing was ever started on {host}"
-        supervisor, name = service
-        supervisor.start(Service(name, supervisor.status(name).argv, cwd=supervisor.run_dir), timeout=10)
+        return service
 
     def kill(self, host: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to what serves on ``host``; after a deadly one, wait until it is gone."""

@@ -27,17 +27,28 @@ def volume_request(lab: Lab, host: str, generation: int) -> str:
     return json.dumps(request)
 
 
-def run_copy(lab: Lab, host: str, original: str, generation: int, instance: str | None = None) -> None:
-    """Make what runs on the server ``original`` once more on ``host``, from the same disk, and tell it to run.
+def put_instance(lab: Lab, host: str, original: str, instance: str, generation: int | None = None) -> None:
+    """Make what runs on the server ``original`` once more on ``host``, with the id ``instance``, and do not run it.
 
-    ``instance`` is the id of the copy; the default is that of the original.
+    With a ``generation`` it has the same disk, at that number; else it has none.
     """
     found = lab.ask(original, "/instance/spec")
     spec = found["spec"]["value"]
-    spec["components"][DISK]["component"]["request_json"] = volume_request(lab, original, generation)
-    properties = {**found["properties"], "id": instance or found["properties"]["id"]}
-    body = {"properties": properties, "init": {"method": "Spec", "value": {"spec": spec}}}
+    if generation is None:
+        for name in (DISK, DISK.removesuffix("-backend")):
+            del spec["components"][name]
+    else:
+        spec["components"][DISK]["component"]["request_json"] = volume_request(lab, original, generation)
+    body = {
+        "properties": {**found["properties"], "id": instance},
+        "init": {"method": "Spec", "value": {"spec": spec}},
+    }
     assert send(lab, "PUT", host, "/instance", body).status_code == 201
+
+
+def run_copy(lab: Lab, host: str, original: str, instance: str, generation: int) -> None:
+    """Make such an instance with the disk of the original, and tell it to run."""
+    put_instance(lab, host, original, instance, generation)
     assert send(lab, "PUT", host, "/instance/state", "Run").status_code == 204
 
 

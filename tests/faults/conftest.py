@@ -83,6 +83,10 @@ class Machine:
     def until_state(self, host: str, *states: str) -> None:
         self.lab.until(f"{host} is {' or '.join(states)}", lambda: self.lab.state(host) in states)
 
+    def until_all_active(self) -> None:
+        """Wait until the machine, which runs, has all its three replicas."""
+        self.lab.until("three replicas are active", lambda: healthy(self.lab), PLAY_SECONDS)
+
     def heartbeats(self) -> int:
         """The number of the last acknowledged heartbeat."""
         return max((int(line["number"]) for line in self.history() if line["event"] == "heartbeat"), default=0)
