@@ -93,7 +93,8 @@ def decide(
         problem = _not_ours(instance, flying, newest, asker)
         return replace(plain, adopts=problem is None, migration_id=flying, problem=problem)
     name = migration_id(instance_id, source, there, asker.controller)
-    return replace(plain, migration_id=name, problem=_about_to_begin(instance, servers, newest, asker))
+    problem = _two_copies(instance, holders) or _about_to_begin(instance, servers, newest, asker)
+    return replace(plain, migration_id=name, problem=problem)
 
 
 def migration_id(instance_id: str, source: Answer, destination: Answer, controller: str) -> str:
@@ -160,6 +161,31 @@ def _without_source(
 def _holds(server: Answer, instance_id: str) -> bool:
     held = server["instance"]
     return bool(held) and held["id"] == instance_id and not State(held["state"]).is_final
+
+
+def _two_copies(instance: str, holders: Sequence[Answer]) -> Problem | None:
+    """More than one server runs the instance, and no migration between them is under way."""
+    running = [server for server in holders if server["instance"]["state"] == State.RUNNING.value]
+    if len(running) < 2:
+        return None
+    fenced = [
+        server for server in running if server["disks"] and all(disk["active"] is False for disk in server["disks"])
+    ]
+    code, alarm = (Code.LEFTOVER_SOURCE, "") if fenced else (Code.SPLIT_BRAIN, "SPLIT BRAIN: ")
+    places = " and on ".join(_place_of_copy(server) for server in running)
+    named = " or ".join(str(server["name"]) for server in fenced)
+    return Problem(
+        code.value,
+        f"{alarm}{instance} runs on {places} at once. Nothing was changed and no number was spent.",
+        f"stop the old copy on {named}, whose disks are disabled"
+        if fenced
+        else "stop one of the two copies now, by hand, after looking at which one has the newer data",
+    )
+
+
+def _place_of_copy(server: Answer) -> str:
+    numbers = sorted({str(disk["generation"]) for disk in server["disks"] if disk["generation"] is not None})
+    return f"{server['name']} at generation {', '.join(numbers)}" if numbers else str(server["name"])
 
 
 def _record(server: Answer, side: str) -> str | None:

@@ -26,7 +26,8 @@ LAPTOP = Asker("laptop", NOW)
 
 def server(name: str, state: str | None = None, **more: Any) -> dict[str, Any]:
     held = {"id": VM, "name": "vm0", "state": state} if state else None
-    disks = [{"backend": "boot", "generation": more.pop("generation", 1)}] if state in ("Running", "Migrating") else []
+    disk = {"backend": "boot", "generation": more.pop("generation", 1), "active": more.pop("active", True)}
+    disks = [disk] if state in ("Running", "Migrating") else []
     migration = {"in": more.pop("into", None), "out": more.pop("out", None)}
     plain = {"name": name, "address": f"10.0.0.{len(name)}:8000", "instance": held, "disks": disks}
     return {**plain, "migration": migration, "error": None, "failure": None, **more}
@@ -55,6 +56,22 @@ def test_an_instance_that_runs_elsewhere_is_moved_and_the_third_server_is_asked_
 def test_an_instance_that_is_there_needs_no_move() -> None:
     found = ask(server("alpha", "Destroyed", out=record("Finish")), server("beta", "Running", into=record("Finish")))
     assert (found.needed, found.problem, found.source) == (False, None, "alpha")
+
+
+def test_two_copies_that_both_write_are_called_a_split_brain_and_nothing_is_begun() -> None:
+    found = ask(server("alpha", "Running", generation=15), server("beta", "Running", generation=16))
+    assert found.problem is not None
+    assert found.problem.code == "split_brain"
+    assert "SPLIT BRAIN: vm0 runs on alpha at generation 15 and on beta at generation 16 at once" in (
+        found.problem.sentence
+    )
+
+
+def test_a_copy_whose_disks_were_taken_away_is_called_a_leftover() -> None:
+    found = ask(server("alpha", "Running", active=False), server("beta", "Running", generation=2))
+    assert found.problem is not None
+    assert found.problem.code == "leftover_source"
+    assert found.problem.next_step == "stop the old copy on alpha, whose disks are disabled"
 
 
 def test_the_same_run_again_has_the_same_id_and_one_after_a_failure_has_another() -> None:
