@@ -159,6 +159,55 @@ def judged(changes: dict[str, Any], **more: Any) -> dict[str, Check]:
     return {one.name: one for one in check_hosts("alpha", "beta", 1024, ["ds0", "ds1", "ds2"], hosts, **more)}
 
 
+MIGRATION = "948a2e67-0000-4000-8000-000000000001"
+# Two lines of a recorded log of a real server, shortened.
+AGREED = '{"msg":"negotiating migration as source","level":30,"migration_id":"%s"}\n'
+NEVER_AGREED = (
+    '{"msg":"destination side did not begin migration version handshake: Some(Err(Io(Os { code: 104, kind: '
+    'ConnectionReset, message: \\"Connection reset by peer\\" })))","level":50,"migration_id":"%s"}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("", Outcome.WARNED),
+        (AGREED % MIGRATION, Outcome.WARNED),
+        (AGREED % MIGRATION + NEVER_AGREED % VM, Outcome.WARNED),
+        (AGREED % MIGRATION + NEVER_AGREED % MIGRATION, Outcome.REFUSED),
+    ],
+)
+def test_a_source_that_failed_before_is_refused_only_when_its_log_tells_that_it_will_refuse(
+    log: str, expected: Outcome
+) -> None:
+    failed = {"in": None, "out": {"id": MIGRATION, "state": "Error"}}
+    move = replace(MOVE, source=server("alpha", 1, "Running", migration=failed), source_log=log)
+    assert MIGRATION in found(move, expected)["earlier_failure"]
+
+
+def test_what_a_log_says_of_an_earlier_life_is_nothing_against_a_source_that_has_not_failed() -> None:
+    assert "earlier_failure" in found(replace(MOVE, source_log=NEVER_AGREED % MIGRATION), Outcome.OK)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "told"),
+    [
+        (["10.0.1.0", "10.0.1.1", "10.0.1.1"], "2 of 3 replicas of vm0-boot are on one machine (10.0.1.1)"),
+        (["10.0.1.0", "10.0.1.0", "10.0.1.0"], "3 of 3 replicas of vm0-boot are on one machine (10.0.1.0)"),
+    ],
+)
+def test_replicas_on_one_machine_are_warned_of(addresses: list[str], told: str) -> None:
+    placed = [replace(one, address=address) for one, address in zip(replicas(), addresses, strict=True)]
+    assert found(replace(MOVE, replicas=placed), Outcome.WARNED)["spread"].startswith(told)
+
+
+def test_a_large_machine_on_a_thin_line_is_predicted_to_stand_still_for_longer_than_a_small_one() -> None:
+    small, large = predict(1024, 110), predict(8192, 110)
+    assert large.seconds > 8192 / 110
+    assert large.pause_seconds > small.pause_seconds
+    assert predict(8192, 11).pause_seconds > large.pause_seconds
+
+
 def test_equal_hosts_with_room_are_well() -> None:
     assert {name: one.outcome for name, one in judged({}).items()} == dict.fromkeys(
         ("memory", "cpu", "crucible"), Outcome.OK
