@@ -87,8 +87,7 @@ def decide(
     plain = Intent(instance, str(source["name"]), destination, others, True, False, None)
     flying = _in_flight(source, there)
     if flying is None and _moving_without_id(source, there):
-        # Servers of 2023 tell a migration's phase only to those who know its id: the ledger's newest entry does.
-        flying = next((str(entry["migration_id"]) for entry in newest if entry.get("migration_id")), "of unknown id")
+        flying = _newest_migration(newest)
     if flying is not None:
         problem = _not_ours(instance, flying, newest, asker)
         return replace(plain, adopts=problem is None, migration_id=flying, problem=problem)
@@ -151,7 +150,7 @@ def _without_source(
                 "boot.yml starts it",
             ),
         )
-    flying = _record(there, "in")
+    flying = _newest_migration(newest) if there["migration"] is None else _record(there, "in")
     if flying is None or there["instance"]["state"] != State.MIGRATING.value:
         return plain
     problem = _not_ours(instance, flying, newest, asker)
@@ -205,6 +204,11 @@ def _in_flight(source: Answer, destination: Answer) -> str | None:
 def _moving_without_id(source: Answer, destination: Answer) -> bool:
     states = {(server["instance"] or {}).get("state") for server in (source, destination)}
     return State.MIGRATING.value in states and source["migration"] is None
+
+
+def _newest_migration(newest: Sequence[Answer]) -> str:
+    """Servers of 2023 tell a migration's phase only to those who know its id: the ledger's newest entry does."""
+    return next((str(entry["migration_id"]) for entry in newest if entry.get("migration_id")), "of unknown id")
 
 
 def _failed(server: Answer, side: str) -> str:

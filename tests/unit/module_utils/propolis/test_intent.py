@@ -94,8 +94,9 @@ def test_two_controllers_never_share_an_id() -> None:
         (server("alpha", "Migrating", out=record("Sync")), server("beta")),
         (server("alpha", "Destroyed", out=record("Finish")), server("beta", "Migrating", into=record("Finish"))),
         (server("alpha", "Migrating", migration=None), server("beta", "Migrating", migration=None)),
+        (server("alpha", "Destroyed", migration=None), server("beta", "Migrating", migration=None)),
     ],
-    ids=["both", "source only", "after Finish", "of 2023"],
+    ids=["both", "source only", "after Finish", "of 2023", "of 2023 after Finish"],
 )
 def test_a_migration_under_way_is_followed_by_who_began_it_and_named_to_everybody_else(servers: Any) -> None:
     ours = ask(*servers, newest=[entry()])
