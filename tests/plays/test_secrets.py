@@ -49,6 +49,12 @@ class SecretLab:
         """What the user would keep in a vault: the inventory's volumes, with the key."""
         self.variables.write_text(json.dumps({"crucible_volumes": volumes}))
 
+    def end(self) -> None:
+        """Nothing of this lab runs any more."""
+        down = self.play("lab_down")
+        assert down.status == 0, down.output[-3000:]
+        assert KEY.found_in(down.output.encode()) == []
+
     def play(self, name: str, *arguments: str, pipelining: bool = True, **variables: Any) -> Played:
         """Run a playbook at the highest verbosity, with every place that may keep something switched on."""
         self.lab.environment |= dict(
@@ -72,7 +78,7 @@ def after_everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     one = SecretLab(tmp_path_factory.mktemp("secrets"), request.param)
     with ExitStack() as stack:
         stack.enter_context(one.watcher.watching())
-        stack.callback(lambda: one.play("lab_down"))
+        stack.callback(one.end)
         moved = one.play("migrate", pipelining=False)
         assert moved.status == 0, moved.output[-3000:]
         assert "vm0 runs on beta at generation 2" in moved.words
@@ -127,6 +133,7 @@ def test_what_the_programs_said_and_what_failed_is_for_the_owner_alone(after_eve
     evidence = [path for path in after_everything.places["evidence"].rglob("*") if path.is_file()]
     assert len(logs) >= 5
     assert len(states) >= 3 + 5
+    assert {"migration.json", "plan.txt"} <= {path.name for path in evidence}
     assert [path for path in (*logs, *states, *evidence) if path.stat().st_mode & 0o077] == []
 
 

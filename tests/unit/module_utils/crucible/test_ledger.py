@@ -12,6 +12,7 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible import ledger_reader
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import (
     GenerationError,
     InvalidValueError,
@@ -271,6 +272,66 @@ def test_trouble_with_the_disk_is_one_sentence(ledger, monkeypatch, number, sent
         patch.setattr(os, "fsync", refuse)
         with pytest.raises(LedgerError, match=sentence):
             ledger.allocate(START)
+
+
+def test_a_lock_that_the_file_system_does_not_give_is_one_sentence(ledger, monkeypatch):
+    def refuse(*_unused: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(LedgerError, match="cannot be locked: No locks available; no number was handed out"):
+        ledger.allocate(START)
+
+
+def test_a_number_that_a_later_one_has_overtaken_is_not_recorded_for_use(ledger):
+    ledger.record([Entry(7, "start", "vm0", "beta")], expected_last=7)
+    with pytest.raises(LedgerMovedError, match=r"is 7, expected 5; the newest entry is 7 \(start to vm0 on beta"):
+        ledger.record([Entry(5, "start")], expected_last=5)
+    assert numbers(ledger) == [7]
+
+
+def test_an_older_number_is_written_in_its_place_and_the_file_is_never_half_there(ledger):
+    ledger.record([Entry(2, "start"), Entry(5, "start")])
+    before = ledger.path.stat().st_ino
+    ledger.record([Entry(3, "start")])
+    assert numbers(ledger) == [2, 3, 5]
+    assert ledger.path.stat().st_ino != before
+    assert Ledger(ledger.path, VOLUME).read() == ledger.read()
+
+
+@pytest.mark.parametrize("second", [4, 5])
+def test_numbers_that_do_not_rise_are_damage(ledger, second):
+    ledger.record([Entry(5, "start")])
+    ledger.path.write_bytes(ledger.path.read_bytes() + encode_entry(Entry(second, "start")))
+    with pytest.raises(LedgerError, match=f"line 3 is damaged \\({second} comes after 5\\)"):
+        ledger.read()
+
+
+def test_only_what_was_appended_is_read_again(ledger, monkeypatch):
+    other = Ledger(ledger.path, VOLUME)
+    for _number in range(20):
+        other.allocate(START)
+    assert ledger.read().last == 20
+    decoded = []
+    monkeypatch.setattr(ledger_reader, "decode_entry", lambda line: decoded.append(line) or decode_entry(line))
+    other_entry, _is_new = other.allocate(START)
+    assert ledger.read().newest == other_entry
+    assert len(decoded) == 2  # by each of the two objects, the one line that was new to it
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("lines", [1, 2, 4])
+def test_a_file_that_was_put_back_is_read_anew(ledger, lines, in_place):
+    for _number in range(5):
+        ledger.allocate(START)
+    old = b"".join(ledger.path.read_bytes().splitlines(keepends=True)[:lines])
+    if not in_place:
+        ledger.path.unlink()
+    ledger.path.write_bytes(old)
+    assert numbers(ledger) == list(range(1, lines))
+    longer = Ledger(ledger.path, VOLUME)
+    longer.record([Entry(number, "maintenance", "a longer name than before") for number in range(lines, 40)])
+    assert ledger.read() == longer.read()
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path):
