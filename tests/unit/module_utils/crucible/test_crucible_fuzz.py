@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every parser of the Crucible part under fuzz: a value or an error of ours, never a traceback, never a hang.
 
-``HYPOTHESIS_PROFILE=deep`` (or ``fuzz``, for hours) makes more of it.
+``HYPOTHESIS_PROFILE=fuzz FUZZ=N`` makes N examples of each.
 """
 
 from __future__ import annotations
