@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hosts with a network namespace each on one bridge, for what loopback cannot do: packets that are lost without a word.
 
-Made of ``ip`` (iproute2) alone; needs root. All addresses are inside the namespaces, none is on the machine itself.
+Made with ``ip`` (iproute2) and ``nsenter`` (util-linux); needs root. All addresses are inside the namespaces, none is
+on the machine itself.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,12 +29,15 @@ def lacking() -> str | None:
     """Why there can be no such network here, or None."""
     if os.geteuid() != 0:
         return "network namespaces are for root"
+    missing = [program for program in ("ip", "nsenter") if shutil.which(program) is None]
+    if missing:
+        return f"{' and '.join(missing)} not found"
     probe = f"probe-{os.getpid()}"
     try:
         _ip("netns", "add", probe)
         _ip("-n", probe, "link", "add", "lan", "type", "bridge")
-    except (OSError, subprocess.CalledProcessError) as error:
-        return f"no network namespaces with a bridge: {getattr(error, 'stderr', None) or error}".strip()
+    except subprocess.CalledProcessError as error:
+        return f"ip cannot make one with a bridge: {error.stderr.strip()}"
     finally:
         subprocess.run(["ip", "netns", "del", probe], capture_output=True, check=False)
     return None

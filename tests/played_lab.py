@@ -48,7 +48,7 @@ class Played:
 
 @dataclass(frozen=True)
 class Playing:
-    """A playbook that runs. Its processes have a group of their own, so that they can be killed as one."""
+    """A playbook that runs."""
 
     process: subprocess.Popen[str]
     log: Path
@@ -57,10 +57,20 @@ class Playing:
     def output(self) -> str:
         return self.log.read_text()
 
+    @property
+    def processes(self) -> list[int]:
+        """The play and all below it. Ansible's workers have sessions of their own: no process group holds them all."""
+        return [self.process.pid, *_below(self.process.pid)]
+
+    def send(self, number: int) -> None:
+        """A signal to the play and to all that it started on the controller; what it left behind is not meant."""
+        for pid in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self) -> None:
-        """SIGKILL to the play and to all that it started on the controller; returns when they are gone."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """SIGKILL to all of them; returns when the play is gone."""
+        self.send(signal.SIGKILL)
         self.process.wait()
 
     def ended(self) -> Played:
@@ -74,6 +84,14 @@ class Playing:
             self.kill()
             raise
         return Played(status, self.output)
+
+
+def _below(pid: int) -> list[int]:
+    try:
+        children = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:  # it has ended since its parent was looked at
+        return []
+    return [*children, *(below for child in children for below in _below(child))]
 
 
 @dataclass

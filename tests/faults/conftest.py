@@ -18,6 +18,8 @@ from namespaced_lab import NamespacedLab, namespaced_lab
 from namespaces import CONTROLLER, Network, lacking
 from played_lab import PLAY_SECONDS, ROOT, Lab, Played, Playing
 
+# Each test waits for several plays, one after the other; each of them has a time of its own.
+_TEST_SECONDS = 4 * PLAY_SECONDS
 VM = "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a01"
 MOVE_ONLY = str(ROOT / "tests" / "fixtures" / "move_only.yml")
 INSTANCE_ONLY = str(ROOT / "tests" / "fixtures" / "instance_only.yml")
@@ -25,6 +27,12 @@ _RING = 64 * 1024
 _HEARTBEAT = struct.Struct("<8sQQQQ16sQ")
 SERVERS = ("alpha", "beta")
 DOWNSTAIRS = ("ds0", "ds1", "ds2")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
 
 
 @dataclass
@@ -58,6 +66,19 @@ class Machine:
     def move(self, *arguments: str, **variables: Any) -> Played:
         """Move it, by the role alone, to the end of the play."""
         return self.begin_move(*arguments, **variables).ended()
+
+    def begin_stalled_move(self, phase: str = "RamPush", **variables: Any) -> Playing:
+        """Start the move and return when its source stands still in ``phase``; ``lab.fault()`` lets it go on."""
+        self.lab.fault(steps=[{"side": "source", "phase": phase, "action": "stall"}])
+        before = self.passed("source", phase)
+        playing = self.begin_move(**variables)
+        self.lab.until(
+            f"the source is in {phase}, or the play has ended",
+            lambda: self.passed("source", phase) > before or playing.process.poll() is not None,
+            PLAY_SECONDS,
+        )
+        assert self.passed("source", phase) > before, playing.output[-4000:]
+        return playing
 
     def end_plays(self) -> None:
         """No play goes on in the lab after a test that did not wait for its end."""
@@ -105,13 +126,16 @@ class Machine:
         """The newest number in any of the three ledgers."""
         return max(number for found in self.lab.ledgers().values() for number in found)
 
-    def is_at(self, host: str, generation: int) -> None:
-        """It runs and writes on ``host``, at ``generation``, the newest number of all; nobody else has it."""
+    def is_at(self, host: str, generation: int, newest: int | None = None) -> None:
+        """It runs and writes on ``host``, at ``generation``, and nobody else has it.
+
+        ``newest`` is the newest number of all, ``generation`` where it is not given.
+        """
         other = next(name for name in SERVERS if name != host)
         assert self.lab.state(host) == "Running"
         assert self.lab.state(other) in (None, "Destroyed", "Failed")
         assert active_generation(self.lab, host) == generation
-        assert self.newest_number() == generation
+        assert self.newest_number() == (newest or generation)
         self.until_it_writes()
 
     def failed_on_the_source(self, played: Played, phase: str | None = None) -> None:
@@ -192,7 +216,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def namespaced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NamespacedLab]:
     """The same on a network whose links can be cut. What talks to it must be inside the controller's namespace."""
     if reason := lacking():
-        pytest.skip(f"packets can be lost only between network namespaces, and here are none: {reason}")
+        sentence = f"packets can be lost only between network namespaces, and here are none: {reason}"
+        pytest.fail(sentence) if os.environ.get("CI") == "true" else pytest.skip(sentence)
     with namespaced_lab(tmp_path_factory.mktemp("faults-namespaced"), "10.23.80") as one:
         try:
             with one.wires.inside(CONTROLLER):
@@ -253,6 +278,10 @@ def wired_machine(namespaced: NamespacedLab) -> Iterator[Machine]:
 def _judged(lab: Lab) -> Iterator[Machine]:
     lab.fault()
     lab.fault_on_the_wire()
+    states = {host: lab.state(host) for host in SERVERS}
+    if "Running" in states.values():
+        for host in (host for host, state in states.items() if state == "Migrating"):
+            lab.kill(host)  # what a test that failed half-way has left
     for host in (*SERVERS, *DOWNSTAIRS):
         if lab.started(host) and lab.pid(host) is None:
             lab.restart(host)

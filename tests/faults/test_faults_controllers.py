@@ -10,9 +10,7 @@ from played_lab import PLAY_SECONDS
 
 def test_fault_15_the_second_of_two_controllers_is_told_who_moves_it_and_spends_nothing(machine: Machine) -> None:
     lab = machine.lab
-    lab.fault(steps=[{"side": "source", "phase": "RamPush", "action": "stall"}])
-    first = machine.begin_move(migration_controller="north")
-    machine.until_phase("source", "RamPush")
+    first = machine.begin_stalled_move(migration_controller="north")
     second = machine.move(migration_controller="south")
     assert second.status != 0
     migration = lab.ask(machine.source, "/instance/migration-status")["migration_out"]["id"]
@@ -29,23 +27,9 @@ def test_fault_15_the_second_of_two_controllers_is_told_who_moves_it_and_spends_
     machine.is_at(machine.destination, machine.spent + 1)
 
 
-def test_fault_15_of_two_controllers_that_begin_at_once_one_moves_it_with_one_number(machine: Machine) -> None:
-    playing = [machine.begin_move(migration_controller=name) for name in ("north", "south")]
-    played = [one.ended() for one in playing]
-    # The loser of the race is refused, or finds the work done when it looks late.
-    changed = [one for one in played if one.status == 0 and one.changed]
-    assert len(changed) == 1, "\n".join(one.output[-2000:] for one in played)
-    for one in played:
-        if one.status != 0:
-            one.says("Verdict: in_progress_elsewhere", "no number was spent")
-    machine.is_at(machine.destination, machine.spent + 1)
-
-
 def test_fault_16_a_stop_during_a_move_is_told_to_wait_and_afterwards_stops_it_where_it_is(machine: Machine) -> None:
     lab = machine.lab
-    lab.fault(steps=[{"side": "source", "phase": "RamPush", "action": "stall"}])
-    moving = machine.begin_move()
-    machine.until_phase("source", "RamPush")
+    moving = machine.begin_stalled_move()
     early = lab.play(INSTANCE_ONLY, instance_state="stopped")
     assert early.status != 0
     early.says("is being migrated", "follow the migration first, or set force")
@@ -66,9 +50,7 @@ def test_fault_16_a_stop_by_hand_at_the_destination_ends_the_machine_there_and_t
     machine: Machine,
 ) -> None:
     lab = machine.lab
-    lab.fault(steps=[{"side": "source", "phase": "RamPush", "action": "stall"}])
-    moving = machine.begin_move()
-    machine.until_phase("source", "RamPush")
+    moving = machine.begin_stalled_move()
     machine.until_state(machine.destination, "Migrating")
     assert by_hand.send(lab, "PUT", machine.destination, "/instance/state", "Stop").status_code == 204
     lab.fault()
@@ -86,9 +68,7 @@ def test_fault_16_a_stop_by_hand_at_the_destination_ends_the_machine_there_and_t
 
 def test_fault_17_a_move_whose_controller_was_killed_is_finished_by_the_next_run_once(machine: Machine) -> None:
     lab = machine.lab
-    lab.fault(steps=[{"side": "source", "phase": "RamPush", "action": "stall"}])
-    killed = machine.begin_move()
-    machine.until_phase("source", "RamPush")
+    killed = machine.begin_stalled_move()
     migration = lab.ask(machine.source, "/instance/migration-status")["migration_out"]["id"]
     killed.kill()
     adopting = machine.begin_move()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults 8 and 9: packets between the two servers are lost without a word, before and at the hand-over."""
+"""Faults 8 to 11: packets are lost without a word, between the two servers, and between one of them and a replica."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ def test_fault_08_a_partition_before_the_hand_over_ends_our_waiting_and_later_th
     wired_machine: Machine,
 ) -> None:
     machine, lab = wired_machine, wired_machine.lab
-    lab.fault(steps=[{"side": "source", "phase": "RamPush", "action": "stall"}])
-    playing = machine.begin_move(migration_timeout=4)
-    machine.until_phase("source", "RamPush")
+    playing = machine.begin_stalled_move(migration_timeout=4)
     machine.wires.cut(machine.source, machine.destination)
     lab.fault()
     played = playing.ended()
@@ -43,9 +41,7 @@ def test_fault_08_a_partition_before_the_hand_over_ends_our_waiting_and_later_th
 def _cut_off_at_the_last_word(machine: Machine) -> Playing:
     """A play that has begun, whose source has sent its last word into nothing and ended."""
     before = machine.passed("destination", "Finish")
-    machine.lab.fault(steps=[{"side": "source", "phase": "Finish", "action": "stall"}])
-    playing = machine.begin_move(migration_timeout=5)
-    machine.until_phase("source", "Finish")
+    playing = machine.begin_stalled_move("Finish", migration_timeout=6)
     machine.lab.until("the destination waits", lambda: machine.passed("destination", "Finish") > before)
     machine.wires.cut(machine.source, machine.destination)
     machine.lab.fault()
@@ -86,4 +82,44 @@ def test_fault_09_a_last_word_that_is_late_only_finds_the_machine_waiting(wired_
     again = machine.move()
     assert again.status == 0, again.output[-3000:]
     assert f"vm0 runs on {machine.destination} at generation {machine.spent + 1}" in again.words
+    machine.is_at(machine.destination, machine.spent + 1)
+
+
+def test_fault_10_a_downstairs_behind_a_partition_from_the_destination_alone_is_refused_at_no_price(
+    wired_machine: Machine,
+) -> None:
+    machine, begun = wired_machine, wired_machine.passed("destination", "Sync")
+    machine.wires.cut(machine.destination, "ds1")
+    played = machine.move()
+    assert played.status != 0
+    played.says(
+        "Verdict: not_started",
+        f"{machine.destination} does not reach the downstairs of vm0-boot on ds1",
+        f"vm0 runs on {machine.source} as before, because of what is refused above; nothing was changed and no number "
+        "was spent",
+    )
+    assert machine.passed("destination", "Sync") == begun
+    machine.is_at(machine.source, machine.generation, machine.spent)  # and sees three replicas all the while
+
+
+def test_fault_11_a_partition_from_a_downstairs_during_the_move_leaves_the_machine_waiting_for_its_end(
+    wired_machine: Machine,
+) -> None:
+    machine, lab = wired_machine, wired_machine.lab
+    playing = machine.begin_stalled_move(migration_timeout=5)
+    machine.wires.cut(machine.destination, "ds1")
+    lab.fault()
+    played = playing.ended()
+    assert played.status != 0
+    played.says(
+        "Verdict: waiting_for_disks",
+        f"vm0 lives in the memory of {machine.destination} and waits for its disks",
+        f"the downstairs {lab.network}.12:8820 is",
+        f"do not stop or kill {machine.destination}",
+        f"generation {machine.spent + 1} is spent",
+    )
+    assert lab.state(machine.source) == "Destroyed"
+    assert lab.state(machine.destination) == "Migrating"
+    machine.wires.mend()
+    lab.until("it runs", lambda: lab.state(machine.destination) == "Running", seconds=90)
     machine.is_at(machine.destination, machine.spent + 1)

@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from conftest import Lab
@@ -55,28 +52,6 @@ def phases(lab: Lab, role: str, phase: str) -> int:
     return sum((line["event"], line.get("role"), line.get("phase"), line.get("at")) == wanted for line in lines)
 
 
-def descendants(pid: int) -> list[int]:
-    """All processes below one. Ansible's workers have sessions of their own: a signal to the group misses them."""
-    try:
-        children = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:  # it has ended since its parent was looked at
-        return []
-    return [*children, *(below for child in children for below in descendants(child))]
-
-
-def send(pids: Iterable[int], number: int) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def kill(playing: Playing) -> None:
-    """SIGKILL to the play and to every process it has."""
-    pids = descendants(playing.process.pid)
-    playing.kill()
-    send(pids, signal.SIGKILL)
-
-
 def boots(lab: Lab) -> int:
     lines = [json.loads(line) for line in (lab.root / "history.jsonl").read_text().splitlines()]
     return sum(line["event"] == "guest" and line["what"] == "begin" for line in lines)
@@ -95,7 +70,7 @@ def test_killed_before_all_hosts_know_the_number_it_goes_on_with_the_same_one(la
     number = newest(lab) + 1
     playing = lab.begin(MOVE, migration_destination=destination)
     until_said(playing, RECORDS)
-    kill(playing)
+    playing.kill()
     assert newest(lab) == number
     moved_once(lab, lab.play(MOVE, migration_destination=destination), destination, number)
 
@@ -115,7 +90,7 @@ def test_killed_while_the_machine_is_on_its_way_the_next_run_follows_it(lab: Lab
     before = phases(lab, side, phase)
     playing = lab.begin(MOVE, migration_destination=destination)
     Lab.until(f"{side} {phase}", lambda: phases(lab, side, phase) > before, PLAY_SECONDS)
-    kill(playing)
+    playing.kill()
     again = lab.begin(MOVE, migration_destination=destination)
     until_said(again, ON_ITS_WAY)
     lab.fault()
@@ -154,10 +129,9 @@ def test_a_rival_that_comes_after_the_number_and_before_the_request_is_told_who_
     before = newest(lab)
     first = lab.begin(MOVE, migration_destination=destination, migration_controller="desk")
     until_said(first, RECORDS)
-    held = [first.process.pid, *descendants(first.process.pid)]
-    send(held, signal.SIGSTOP)
+    first.send(signal.SIGSTOP)
     second = lab.play(MOVE, migration_destination=destination, migration_controller="laptop")
-    send(reversed(held), signal.SIGCONT)
+    first.send(signal.SIGCONT)
     only_the_first(first.ended(), second, newest(lab) - before)
 
 
