@@ -63,7 +63,7 @@ def test_an_image_that_is_missing_is_named(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(("size", "word"), [(0, "empty"), (64 * 512 * 2 + 1, "65537")])
-def test_an_image_that_is_empty_or_larger_than_the_region_is_refused(
+def test_fault_22_an_image_that_is_empty_or_larger_than_the_region_is_refused(
     lab: Lab, tmp_path: Path, size: int, word: str
 ) -> None:
     image = tmp_path / "image.raw"
@@ -131,7 +131,7 @@ def test_each_instance_that_cannot_be_is_named_with_its_field(lab: Lab) -> None:
     refused(lab, "migrate", *words, propolis_instances={"vm0": twice, "vm1": same, "vm2": odd})
 
 
-def test_a_port_that_a_stranger_uses_is_named_on_each_host_and_no_region_is_made_anywhere(lab: Lab) -> None:
+def test_fault_23_a_port_that_a_stranger_uses_is_named_on_each_host_and_no_region_is_made_anywhere(lab: Lab) -> None:
     with (
         closing(socket.create_server((f"{lab.network}.11", 9910))),
         closing(socket.create_server((f"{lab.network}.12", 13910))),
@@ -169,7 +169,7 @@ def test_a_generation_that_no_upstairs_may_use_is_refused_at_once(lab: Lab, numb
     refused(lab, MOVE, *words, migration_generations={"vm0-boot": number, "root": 3})
 
 
-def test_a_region_whose_geometry_differs_is_named_with_its_siblings(lab: Lab) -> None:
+def test_fault_22_a_region_whose_geometry_differs_is_named_with_its_siblings(lab: Lab) -> None:
     definition = next(lab.root.glob("hosts/ds1/crucible/vm0-boot/*/region.json"))
     original = definition.read_text()
     changed = json.loads(original)
@@ -179,11 +179,23 @@ def test_a_region_whose_geometry_differs_is_named_with_its_siblings(lab: Lab) ->
         before = lab.truth()
         played = lab.play("migrate", migration_destination="alpha", crucible_downstairs_volumes={})
         assert played.status != 0
-        assert "ds1" in played.words
+        found = changed["extent_count"]
+        played.says(
+            f"The regions of vm0-boot differ: extent_count is {found + 1} at ds0:8810, ds2:8830 but {found} at ds1:8820"
+        )
         assert "Traceback" not in played.output
         assert lab.truth() == before
     finally:
         definition.write_text(original)
+
+
+def test_fault_22_geometry_of_the_inventory_that_the_regions_do_not_have_is_refused(lab: Lab) -> None:
+    volumes = {"vm0-boot": {**BOOT, "blocks_per_extent": 4096}}
+    words = (
+        "crucible_volumes.vm0-boot.blocks_per_extent is 4096; its three regions have 8192",
+        "correct the inventory",
+    )
+    refused(lab, MOVE, *words, migration_destination="alpha", crucible_volumes=volumes)
 
 
 def inventory(tmp_path: Path, **hosts: dict[str, Any]) -> tuple[str, ...]:
@@ -225,7 +237,7 @@ def test_a_host_that_cannot_be_reached_is_named_and_no_number_is_spent(lab: Lab,
     refused(lab, "migrate", *words, arguments=inventory(tmp_path, ds2=away), migration_destination="alpha")
 
 
-def test_a_stranger_on_the_port_of_a_server_is_named_with_its_process(lab: Lab) -> None:
+def test_fault_23_a_stranger_on_the_port_of_a_server_is_named_with_its_process(lab: Lab) -> None:
     diskless = {**VM0, "id": "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a0c", "disks": [], "port": 8011, "hosts": ["alpha"]}
     with closing(socket.create_server((f"{lab.network}.1", 8011))):
         words = (f"propolis-server-vm7 cannot listen on {lab.network}.1:8011: process {os.getpid()}",)
