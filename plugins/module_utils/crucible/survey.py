@@ -65,6 +65,13 @@ def survey_volume(name: str, volume: Mapping[str, Any], regions: Sequence[FoundR
                 f"crucible_volumes.{name}.{field} is {volume[field]}; its three regions have {found}. The regions are "
                 "right: correct the inventory."
             )
+    if (volume.get("key") is not None) != geometry.encrypted:
+        has = (
+            "has no key; its three regions are encrypted"
+            if geometry.encrypted
+            else "has a key; its three regions are not encrypted"
+        )
+        raise GeometryMismatchError(f"crucible_volumes.{name} {has}. The regions are right: correct the inventory.")
     return {"volume_id": regions[0].target["volume_id"], **geometry.as_dict(), **_numbers(regions)}
 
 

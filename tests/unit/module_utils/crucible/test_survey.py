@@ -116,3 +116,18 @@ def test_a_wrong_number_in_the_inventory_is_named_and_the_regions_are_right(regi
     with pytest.raises(CrucibleError) as raised:
         regions({"extent_count": 64})
     assert "crucible_volumes.boot.extent_count is 64; its three regions have 2." in raised.value.message
+
+
+def test_a_key_for_regions_that_are_not_encrypted_is_refused_without_showing_it(regions):
+    with pytest.raises(CrucibleError) as raised:
+        regions({"key": "c2VjcmV0"})
+    assert "crucible_volumes.boot has a key; its three regions are not encrypted." in raised.value.message
+    assert "c2VjcmV0" not in raised.value.message
+
+
+def test_regions_that_are_encrypted_need_a_key_in_the_inventory(regions, tmp_path):
+    for number, path in enumerate(regions.paths):
+        regions.paths[number] = make_raw(path.with_name(f"encrypted{number}"), ((4, 1, False),), encrypted=True)
+    with pytest.raises(CrucibleError, match="boot has no key; its three regions are encrypted"):
+        regions()
+    assert regions({"key": "c2VjcmV0"})["encrypted"] is True
