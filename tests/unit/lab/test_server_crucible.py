@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 from propolis_lab.guest import scripted
 from propolis_lab.guest.heartbeat import RING_BYTES, Ring
+from propolis_lab.region import Region as StoredRegion
+from propolis_lab.region import context_of
 from propolis_lab.server.disks import Volume
 from propolis_lab.server.log import Log
 from propolis_lab.server.volumes import volume_maker
@@ -237,6 +239,26 @@ async def test_every_state_of_a_disk_is_in_the_history_in_its_order(tmp_path: Pa
         assert shown[:2] == [("initializing", "new"), ("go_active", "new")]
         assert shown[-2:] == [("active", None), ("active", "offline")]
         assert (await upstairs(alpha))["targets"][1]["state"]["mode"] == "offline"
+
+
+@in_a_loop
+async def test_a_disk_whose_replicas_differ_says_that_they_are_reconciled_before_it_is_active(
+    tmp_path: Path, regions: list[Region]
+) -> None:
+    regions[2].kill()
+    with_dirt = StoredRegion.open(regions[2].folder)
+    with_dirt.write(0, [context_of(bytes(BLOCK))], bytes(BLOCK))
+    with_dirt.close()
+    regions[2].start()
+    await asyncio.to_thread(regions[2].wait)
+    async with two(tmp_path, regions) as (alpha, _beta, volumes):
+        await alpha.run(volumes.spec(1))
+        lines = [line["info"]["volume"]["sub_volumes"][0]["upstairs"] for line in alpha.events("volume")]
+    busy = [line for line in lines if line["reconcile_in_progress"]]
+    assert busy
+    assert {line["state"] for line in busy} == {"go_active"}
+    assert all(target["state"]["state"] == "reconcile" for line in busy for target in line["targets"])
+    assert [line["state"] for line in lines[lines.index(busy[-1]) + 1 :]][:1] == ["active"]
 
 
 def _shown(one: Client) -> list[tuple[str, str | None]]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from downstairs_harness import make_region
+from propolis_lab.region import Region, context_of
 from recordings.http_masks import Places
 from recordings.http_ports import ADDRESS, Ports
 from shared import ROOT
@@ -85,17 +87,11 @@ class Lab:
         return Places(self.ports.table, self.folder)
 
     def up_downstairs(self, recorded_ports: tuple[int, ...], first: int = 0) -> None:
-        """Make the regions that are not there yet, in parallel, then start what does not run; `first` is the number
-        in the name of the first one."""
-        creating = []
+        """Make the regions that are not there yet, then start what does not run; `first` is the number in the name of
+        the first one."""
         for number, port in enumerate(recorded_ports, first):
-            path = self.folder / f"ds{number}"
-            if not path.exists():
-                creating.append(self._program("propolis_lab.downstairs", *self._create_arguments(path, port)))
-        for popen in creating:
-            output, _unused = popen.communicate(timeout=START_TIMEOUT)
-            if popen.returncode != 0:
-                raise LabError(f"region not created, exit {popen.returncode}: {output.decode()[-800:]}")
+            if not (self.folder / f"ds{number}").exists():
+                self._make_region(self.folder / f"ds{number}", port)
         started = []
         for number, port in enumerate(recorded_ports, first):
             name = f"ds{number}"
@@ -115,20 +111,17 @@ class Lab:
         for process, here in started:
             wait_for_port(process, here)
 
-    def _create_arguments(self, path: Path, port: int) -> tuple[str, ...]:
-        geometry = {
-            "--block-size": BLOCK_SIZE,
-            "--extent-size": BLOCKS_PER_EXTENT,
-            "--extent-count": EXTENT_COUNT,
-        }
-        sizes = [text for key, value in geometry.items() for text in (key, str(value))]
-        more = ("--encrypted",) if self.encrypted else ()
-        content = self.folder / "used.raw"
-        if self.used and not content.exists():
-            content.write_bytes(b"of somebody else " * (BLOCK_SIZE * BLOCKS_PER_EXTENT * EXTENT_COUNT // 17))
+    def _make_region(self, path: Path, port: int) -> None:
+        """By the library, not by the program, of which no recording of exchanges shows anything."""
+        shape = {"extents": EXTENT_COUNT, "blocks": BLOCKS_PER_EXTENT, "encrypted": self.encrypted}
+        make_region(path, uuid=self.regions[port], **shape)
         if self.used:
-            more += ("--import-path", str(content))
-        return (*self.downstairs_options, "create", "-d", str(path), "-u", self.regions[port], *sizes, *more)
+            region = Region.open(path)
+            block = (b"of somebody else " * BLOCK_SIZE)[:BLOCK_SIZE]
+            blocks = BLOCKS_PER_EXTENT * EXTENT_COUNT
+            region.write(0, [context_of(block)] * blocks, block * blocks)
+            region.flush(1, 0)
+            region.close()
 
     def up_server(self, name: str, recorded_port: int, first: str) -> None:
         """Start the server (srvA, srvB) unless it runs; `first` is the path of the boot ROM (2023: configuration)."""
@@ -167,16 +160,6 @@ class Lab:
         if self.newest_log and name.startswith("srv"):
             every = every[-1:]
         return "".join(process.output() for process in every)
-
-    def _program(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            cwd=self.folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
 
     def _start(self, name: str, module: str, *arguments: str) -> Process:
         log = self.folder / f"{name}-{len(self.finished)}.log"

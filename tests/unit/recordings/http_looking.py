@@ -26,6 +26,8 @@ class Story:
     path: Path
     states: list[str] = field(default_factory=list)
     disks: list[dict[str, Any]] = field(default_factory=list)
+    repairs: int = 0
+    """How often the disk said that a live repair was in progress."""
     heartbeats: int = 0
     seen_state: int = 0
     seen_disk: int = 0
@@ -43,6 +45,7 @@ class Story:
                 self.states.append(record["state"])
             elif record["event"] == "volume":
                 self.disks.append(_shown(record["info"]))
+                self.repairs += _repairs(record["info"])
             elif record["event"] == "heartbeat":
                 self.heartbeats += 1
 
@@ -89,6 +92,11 @@ class Eyes:
 
         return wait_until(more, PATIENCE)
 
+    @property
+    def repairs(self) -> int:
+        """How many states of live repair all servers showed, as far as they were looked at."""
+        return sum(story.repairs for story in self._stories.values())
+
     def shown(self, names: list[str]) -> str:
         """What could have been seen instead, for a complaint."""
         alive = [self.story(name) for name in names if name in self._lab.processes]
@@ -105,6 +113,14 @@ def _shown(info: dict[str, Any]) -> dict[str, Any]:
         "enc": upstairs["encrypted"],
         "targets": [target["state"] for target in upstairs["targets"]],
     }
+
+
+def _repairs(info: dict[str, Any]) -> bool:
+    """Whether a live repair is said to be in progress, as must be so while a target is under repair, and only then."""
+    upstairs = info["volume"]["sub_volumes"][0]["upstairs"]
+    said: bool = upstairs["live_repair_in_progress"]
+    assert said == any(target["state"]["type"] == "live_repair" for target in upstairs["targets"]), info
+    return said
 
 
 def _fits(seen: dict[str, Any], shown: dict[str, Any]) -> bool:

@@ -33,7 +33,7 @@ class Scenario:
     ``whole``: its regions go from one part to the next, so the parts can't be replayed each by itself. ``quick``: the
     upstairs waits a shorter time before it connects again. ``held``: the parts in which the source let go of its disks
     after the destination had asked for them; it was the other way round in others. ``silent``: the parts in which the
-    guest never writes to its disk.
+    guest never writes to its disk. ``repairs``: a target is repaired while the guest goes on.
     """
 
     exchanges: int
@@ -43,6 +43,7 @@ class Scenario:
     encrypted: bool = False
     held: tuple[int, ...] = ()
     silent: tuple[int, ...] = ()
+    repairs: bool = False
 
 
 SCENARIOS = {
@@ -50,7 +51,7 @@ SCENARIOS = {
     "e-crucible-ds": Scenario(17, 10),
     "e-crucible-gen": Scenario(32, 12),
     "e-crucible-geo": Scenario(44, 15),
-    "e-crucible-vcr": Scenario(15, 7),
+    "e-crucible-vcr": Scenario(15, 7, repairs=True),
     "e2-two-sessions": Scenario(21, 16),
     "e3-encrypted-and-readonly": Scenario(19, encrypted=True),
     "g-virtio-and-blob": Scenario(13),
@@ -106,5 +107,6 @@ def test_the_storage_behind_the_api_shows_itself_as_recorded(name: str, replays:
     scenario = SCENARIOS[name]
     assert sum(replay.counts.exchanges for replay in done) == scenario.exchanges
     assert sum(replay.counts.disk_looks for replay in done) == scenario.looks
+    assert (sum(replay.eyes.repairs for replay in done) > 0) == scenario.repairs
     omitted = {line for omission in OMISSIONS if omission.recording == name for line in omission.lines}
     assert set().union(*(replay.omitted for replay in done)) == omitted
