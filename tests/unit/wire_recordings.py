@@ -91,6 +91,16 @@ def coverage() -> Coverage:
     return Coverage(len(MESSAGES), missing, len(frames), sum(not event.whole for event in frames))
 
 
+def moments(name: str, what: str) -> dict[tuple[int, int], list[float]]:
+    """The seconds at which something, ``connected`` or a message's name, happened on each connection of a recording."""
+    found: dict[tuple[int, int], list[float]] = {}
+    pattern = re.compile(rf"[<>#] ds(\d)#(\d+) t=([\d.]+) {what}\b")
+    for line in (FOLDER / f"{name}.txt").read_text("utf-8").splitlines():
+        if match := pattern.match(line):
+            found.setdefault((int(match[1]), int(match[2])), []).append(float(match[3]))
+    return found
+
+
 def extent(name: str) -> bytes:
     """The bytes of a recorded extent file, from its dump (``*`` stands for repeated lines)."""
     return undump((FOLDER / "extents" / f"{name}.txt").read_text("utf-8"))

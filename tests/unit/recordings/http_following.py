@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from recordings.http_compare import explains, without_repeats
 from recordings.http_events import DiskWatched, Monitored, Polled
 from recordings.http_events import Publication as RecordedPublication
+from recordings.http_looking import Story
 from recordings.http_observing import Publication, Watcher
 
 Report = Callable[[int, str, str, str, str], None]
@@ -25,6 +26,8 @@ class Following:
     """By recorded port."""
     recorded: list[Polled | Monitored | DiskWatched]
     destination: int
+    story: Story
+    """What the destination writes, from where it was when the migration began."""
     looks: int = field(default=0)
     """How often our watchers saw something."""
 
@@ -89,8 +92,13 @@ class Following:
             for event in self.recorded
             if isinstance(event, DiskWatched)
         ]
-        if not explains(watcher.disks, recorded):
-            report(self.line, label, "disk", str(recorded), str(without_repeats(watcher.disks)))
+        self.story.read()
+        shown = [(disk["state"], disk["gen"]) for disk in self.story.disks]
+        absent = None not in recorded or None in watcher.disks
+        if not (absent and explains(shown, [one for one in recorded if one is not None])):
+            report(
+                self.line, label, "disk", str(recorded), f"{without_repeats(shown)}, {without_repeats(watcher.disks)}"
+            )
 
 
 def _pair(migration: dict[str, str | None]) -> Migration:

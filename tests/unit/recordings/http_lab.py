@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from downstairs_harness import make_region
-from propolis_lab.region import Region, context_of
+from propolis_lab.region import Age, Region, context_of
 from recordings.http_masks import Places
 from recordings.http_ports import ADDRESS, Ports
 from shared import ROOT
@@ -23,7 +23,7 @@ BLOCK_SIZE, BLOCKS_PER_EXTENT, EXTENT_COUNT = 512, 100, 20
 """The geometry of the recorded regions."""
 
 QUICK_SERVER = str(Path(__file__).with_name("http_quick_server.py"))
-START_TIMEOUT = 30.0
+START_TIMEOUT = 120.0
 """Seconds for a stand-in to start; several suites may share two cores."""
 
 
@@ -70,6 +70,10 @@ class Lab:
     folder: Path
     ports: Ports
     regions: dict[int, str]
+    downstairs_options: tuple[str, ...] = ()
+    server_options: tuple[str, ...] = ()
+    processes: dict[str, Process] = field(default_factory=dict)
+    finished: list[Process] = field(default_factory=list)
     encrypted: bool = False
     used: bool = False
     """Whether the regions hold something from end to end: the lab's guest then writes nothing into them."""
@@ -77,10 +81,6 @@ class Lab:
     """Whether the servers' upstairs wait a short time where the real one waits ten seconds."""
     newest_log: bool = False
     """Whether the recorded log of a server is that of its newest process alone."""
-    downstairs_options: tuple[str, ...] = ()
-    server_options: tuple[str, ...] = ()
-    processes: dict[str, Process] = field(default_factory=dict)
-    finished: list[Process] = field(default_factory=list)
 
     @property
     def places(self) -> Places:
@@ -114,7 +114,8 @@ class Lab:
     def _make_region(self, path: Path, port: int) -> None:
         """By the library, not by the program, of which no recording of exchanges shows anything."""
         shape = {"extents": EXTENT_COUNT, "blocks": BLOCKS_PER_EXTENT, "encrypted": self.encrypted}
-        make_region(path, uuid=self.regions[port], **shape)
+        age = Age.JANUARY_2023 if "2023" in " ".join(self.downstairs_options) else Age.TODAY
+        make_region(path, uuid=self.regions[port], age=age, **shape)
         if self.used:
             region = Region.open(path)
             block = (b"of somebody else " * BLOCK_SIZE)[:BLOCK_SIZE]

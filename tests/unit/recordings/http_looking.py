@@ -75,6 +75,13 @@ class Eyes:
         process = self._lab.processes[name].popen.pid
         return self._stories.setdefault(process, Story(self._lab.history_of(name)))
 
+    def fresh_story(self, name: str) -> Story:
+        """A story that begins with what the server writes from now on."""
+        story = Story(self._lab.history_of(name))
+        story.read()
+        story.disks.clear()
+        return story
+
     def explained(self, look: Look, names: list[str]) -> bool:
         """Whether one of these servers shows in time what was seen."""
         alive = [name for name in names if name in self._lab.processes]

@@ -207,7 +207,8 @@ class Replay:
 
     def _slept_before(self, event: Exchange, position: int) -> bool:
         """Whether the recording had waited, or had changed nothing at this server, before it asked how things stand."""
-        if event.request.method != "GET" or _gives_history(event):
+        tells_now = event.request.method == "GET" and event.request.path.endswith(("/instance", "status"))
+        if not tells_now or self.pacing.clock is not None:  # with a clock, that was waited for already
             return False
         before = [one for one in self.events[:position] if isinstance(one, Exchange | Opening)]
         while before and isinstance(before[-1], Exchange) and event.at - before[-1].at < SLEPT:
@@ -360,7 +361,9 @@ class Replay:
 
     def _follow(self, event: Exchange, position: int) -> None:
         watchers = {port: Watcher(self.lab.places.ports[port]) for port in self.pacing.names}
-        self.following = Following(event.line, watchers, self._watched(position), event.request.port)
+        port = event.request.port
+        story = self.eyes.fresh_story(self.pacing.names[port])
+        self.following = Following(event.line, watchers, self._watched(position), port, story)
         self.counts.migrations += 1
         for port, name in self.pacing.names.items():
             self.published_before[port] = len(publications(self.lab.output_of(name)))

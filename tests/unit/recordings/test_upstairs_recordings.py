@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import ip_address
-from itertools import cycle
+from itertools import cycle, pairwise
 from uuid import UUID
 
 import pytest
@@ -38,7 +38,7 @@ from propolis_lab.upstairs.status import Mode, Phase
 from replayed_downstairs import Recording
 from shared import needs_shared
 from volumes import QUICK, Notes, eventually, on_loop, region_request, volume_request
-from wire_recordings import Event, events
+from wire_recordings import Event, events, moments
 
 pytestmark = needs_shared
 
@@ -144,6 +144,20 @@ async def test_refusals_of_another_upstairs_at_the_same_generation_never_end_and
         await retired(first)
         await first.deactivate()
         await recording.finish()
+
+
+def test_the_recorded_upstairs_pinged_and_tried_again_after_the_times_that_ours_takes() -> None:
+    name, real = "e1-same-gen-other-upstairs-id", Settings()
+    begun = moments(name, "connected")
+    for (replica, number), (at,) in begun.items():
+        if number > 2:  # the third and fourth connections are second and third tries of one upstairs
+            waited = at - begun[replica, number - 1][0]
+            assert real.reconnect_delay < waited < real.reconnect_delay + 0.5
+    pings = moments(name, "Ruok")
+    assert len(pings) == 3
+    for connection, times in pings.items():
+        for earlier, later in pairwise([*begun[connection], *times]):
+            assert abs(later - earlier - real.ping_interval) < 0.1
 
 
 @on_loop
