@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from conftest import Machine, begin_anew
-from played_lab import Playing
+from played_lab import PLAY_SECONDS, Playing
 
 
 def test_fault_08_a_partition_before_the_hand_over_ends_our_waiting_and_later_the_migration(
@@ -19,9 +19,9 @@ def test_fault_08_a_partition_before_the_hand_over_ends_our_waiting_and_later_th
     played.says(
         "Verdict: timed_out",
         f"the migration itself goes on. vm0 is on its way from {machine.source} to {machine.destination}",
+        f"{machine.source} says Migrating, phase RamPush, {machine.destination} says Migrating, phase RamPush",
         "leave both servers alone and run the same play again to follow it",
     )
-    assert [lab.state(host) for host in (machine.source, machine.destination)] == ["Migrating", "Migrating"]
 
     machine.until_state(machine.source, "Running")  # TCP has given up; the destination, which only listens, never does
     machine.until_it_writes()
@@ -74,11 +74,11 @@ def test_fault_09_a_last_word_that_is_lost_may_leave_nobody_running(wired_machin
 
 def test_fault_09_a_last_word_that_is_late_only_finds_the_machine_waiting(wired_machine: Machine) -> None:
     machine = wired_machine
-    machine.wires.try_again(8)
+    machine.wires.try_again(15)
     _says_that_nobody_may_be_running(machine, _cut_off_at_the_last_word(machine))
     machine.wires.mend()
     # TCP doubles its pauses between two tries: the longer it was cut off, the longer it takes.
-    machine.lab.until("it arrives", lambda: machine.lab.state(machine.destination) == "Running", seconds=90)
+    machine.lab.until("it arrives", lambda: machine.lab.state(machine.destination) == "Running", PLAY_SECONDS)
     again = machine.move()
     assert again.status == 0, again.output[-3000:]
     assert f"vm0 runs on {machine.destination} at generation {machine.spent + 1}" in again.words

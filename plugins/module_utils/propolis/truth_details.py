@@ -40,8 +40,10 @@ def place_words(sighting: Sighting, where: Place) -> str:
     """What a server says, after its name; with the phase of the migration where there is one."""
     words = _PLACES[where]
     if where is Place.MOVING:
-        record = sighting.incoming if sighting.incoming is not None else sighting.outgoing
-        return f"{words}, phase {record.phase.value}" if record is not None else words
+        # A server remembers the migration by which an instance came also while it moves away by another one.
+        records = [record for record in (sighting.incoming, sighting.outgoing) if record is not None]
+        records.sort(key=lambda record: record.phase.is_final)
+        return f"{words}, phase {records[0].phase.value}" if records else words
     if where is Place.OCCUPIED and sighting.instance_name:
         return f"holds another instance ({sighting.instance_name})"
     return words

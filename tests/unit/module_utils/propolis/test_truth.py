@@ -383,6 +383,11 @@ def test_a_waiting_destination_names_the_downstairs_that_is_missing_and_not_thos
     assert at_deadline(verdict, 5).code is Code.WAITING_FOR_DISKS
 
 
+def test_a_source_that_came_by_another_migration_is_told_by_the_one_that_is_under_way() -> None:
+    came = seen(ALPHA, State.MIGRATING, incoming=record(Phase.FINISH, FOREIGN), outgoing=record(Phase.RAM_PUSH))
+    assert "alpha says Migrating, phase RamPush, beta says" in judge(case(), came, ARRIVING).sentence
+
+
 def test_a_timeout_ends_our_waiting_and_never_says_cancelled() -> None:
     verdict = at_deadline(judge(case(), LEAVING, ARRIVING), 60.0)
     assert verdict.code is Code.TIMED_OUT
