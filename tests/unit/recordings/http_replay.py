@@ -348,7 +348,8 @@ class Replay:
     def _on_log_lines(self, event: LogLines, position: int) -> None:
         self._end_following()
         if not self._is_omitted(event.line):
-            compare_logs(event, self.lab.output_of(event.program), self.lab.places, self.report)
+            output, outlives = self.lab.output_of(event.program), self.lab.newest_log
+            compare_logs(event, output, self.lab.places, self.report, outlives=outlives)
 
     @_replay.register
     def _on_published(self, event: Published, position: int) -> None:
