@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from . import truth_alarms as alarms
-from .observation import Place, Sighting
+from .observation import DOWN, Place, Sighting
 from .truth_details import (
     Words,
     at_generation,
@@ -65,12 +65,35 @@ def _moved(scene: Scene, finding: Finding) -> Words:
 
 
 def _in_flight(scene: Scene, finding: Finding) -> Words:
+    lonely = _stays_migrating(scene) if finding.code is not Code.ADOPTED else None
+    if lonely is not None:
+        return lonely
     where = (
         f"{scene.case.instance.name} is on its way from {scene.source.server} to {scene.destination.server} "
         f"({migration_of(scene)}; {scene.source.server} {place_words(scene.source, scene.source_place)}, "
         f"{scene.destination.server} {place_words(scene.destination, scene.destination_place)})"
     )
     return Words(where, (_LEAVE if finding.code is Code.ADOPTED else "wait until it has ended, then look again",))
+
+
+def _stays_migrating(scene: Scene) -> Words | None:
+    """A server of January 2023 that says Migrating while nobody else has the instance.
+
+    After a move that failed, such a source never takes that state back though its instance runs, and it tells of no
+    migration whose id it is not given (read in its source).
+    """
+    ends = ((scene.source, scene.source_place), (scene.destination, scene.destination_place))
+    moving = [sighting for sighting, at in ends if at is Place.MOVING and sighting.dialect == "2023-01"]
+    if len(moving) != 1 or not any(at in DOWN for _sighting, at in ends):
+        return None
+    server = moving[0].server
+    return Words(
+        f"{scene.case.instance.name} is on {server}, which says Migrating, and no other server holds it",
+        (
+            f"if somebody moves it now, wait until that has ended; else a move has failed before and {server} says so "
+            "for good, though the instance runs: end it there by force and start it again",
+        ),
+    )
 
 
 def _source_lets_go(scene: Scene, finding: Finding) -> Words:

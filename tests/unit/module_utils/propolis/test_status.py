@@ -69,3 +69,13 @@ def test_what_is_well_is_said_without_what_a_move_would_have_changed() -> None:
 
 def test_one_server_alone_is_enough_to_ask() -> None:
     assert Standing(judge_standing(VM, [says(ALPHA, State.RUNNING)]), ()).word == "running"
+
+
+def test_a_server_of_january_2023_that_stays_migrating_after_a_failed_move_is_explained() -> None:
+    lonely = Sighting(
+        ALPHA, Reach.ANSWERS, dialect="2023-01", instance_id=VM.id, instance_name=VM.name, state=State.MIGRATING
+    )
+    for order in ([lonely, gone(BETA)], [gone(BETA), lonely]):
+        verdict = judge_standing(VM, order)
+        assert verdict.sentence.startswith("vm0 is on alpha, which says Migrating, and no other server holds it;")
+        assert "end it there by force and start it again" in verdict.sentence
