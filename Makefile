@@ -53,8 +53,8 @@ N ?= 100000
 fire: venv-test ## N numbers from one ledger while ten processes are killed and disks fail (N=100000)
 	@FIRE=$(N) tests/say python -m pytest tests/unit/module_utils/crucible/test_ledger_fire.py -q
 
-storm: venv-test ## N moves in storms drawn by chance (N=50, STORM_SEED=… repeats one run)
-	@STORMS=$(if $(filter command line,$(origin N)),$(N),50) tests/gates storms
+storm: venv-test ## N moves in storms drawn by chance, another seed each time (N=50, STORM_SEED=… repeats a run)
+	@STORM_SEED=$${STORM_SEED:-$$RANDOM} STORMS=$(if $(filter command line,$(origin N)),$(N),50) tests/gates storms
 
 clean: ## remove what the commands made here (not a running lab: `make teardown` first)
 	@if compgen -G '.lab/*/hosts' >/dev/null; then echo "There is a lab in .lab; run 'make teardown' first." >&2; exit 1; fi

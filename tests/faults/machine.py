@@ -44,8 +44,13 @@ class Machine:
         return self.lab.wires
 
     def begin_move(self, *arguments: str, **variables: Any) -> Playing:
-        """Start the move, by the role alone: nothing is repaired before it."""
-        playing = self.lab.begin(_MOVE_ONLY, *arguments, migration_destination=self.destination, **variables)
+        """Start the move, by the role alone: nothing is repaired before it.
+
+        No evidence of a failure is gathered, which would take as long as the move, unless ``migration_evidence`` asks
+        for it: that has tests of its own.
+        """
+        asked = {"migration_destination": self.destination, "migration_evidence": "", **variables}
+        playing = self.lab.begin(_MOVE_ONLY, *arguments, **asked)
         self._playing.append(playing)
         return playing
 
