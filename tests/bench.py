@@ -84,7 +84,7 @@ def imports(rounds: int) -> None:
         row(
             f"import of 1 GiB, {block_size}-byte blocks",
             "dd of 1 GiB, fsync",
-            [one_import(image, block_size) for _ in range(rounds)],
+            [one_import(image, block_size) for _round in range(rounds)],
         )
     image.unlink()
 

@@ -183,7 +183,7 @@ ROWS = [("ext_version", 1), ("gen_number", 5), ("flush_number", 3), ("dirty", 0)
 cells = st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=5) | st.binary(max_size=5)
 
 
-@given(rows=st.lists(st.sampled_from(ROWS) | st.tuples(st.sampled_from([name for name, _ in ROWS]) | cells, cells)))
+@given(rows=st.lists(st.sampled_from(ROWS) | st.tuples(st.sampled_from([row[0] for row in ROWS]) | cells, cells)))
 def test_a_database_with_any_rows_is_read_or_is_a_problem_of_its_region(folder: Path, rows: list[Any]) -> None:
     region = folder / "rows"
     if not region.exists():

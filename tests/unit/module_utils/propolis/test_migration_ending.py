@@ -18,7 +18,7 @@ COMMANDS = {"console": "C", "status": "S", "teardown": "T"}
 FAILURE = {"code": "nobody_runs", "message": "…", "details": {"evidence": "/evidence/vm0"}}
 
 
-def result(verdict: str = "nobody_runs", reason: str = "nobody", failure: Any = FAILURE) -> dict[str, Any]:
+def result(verdict: str = "nobody_runs", reason: str = "nobody", *, failed: bool = True) -> dict[str, Any]:
     migration = {
         "id": "m",
         "verdict": verdict,
@@ -34,7 +34,7 @@ def result(verdict: str = "nobody_runs", reason: str = "nobody", failure: Any = 
         "pause_seconds": 0.25,
         "total_seconds": 0.6,
     }
-    return {"migration": migration} | ({"failure": failure} if failure else {})
+    return {"migration": migration} | ({"failure": FAILURE} if failed else {})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_nothing_else_is_ever_started_by_a_policy(verdict: str, reason: str) -> 
 
 
 def test_a_move_that_ended_well_says_so_with_numbers_pause_and_commands() -> None:
-    lines = closing(of_move("vm0", result("succeeded", "moved", None), "leave"), COMMANDS)
+    lines = closing(of_move("vm0", result("succeeded", "moved", failed=False), "leave"), COMMANDS)
     assert lines == [
         "NOBODY RUNS vm0; generation 2 is spent; start it.",
         "Disk boot: generation 1 before, 2 now.",
@@ -73,7 +73,9 @@ def test_a_move_that_ended_well_says_so_with_numbers_pause_and_commands() -> Non
 
 
 def test_a_plan_says_the_number_that_would_be() -> None:
-    lines = closing(of_move("vm0", result("not_started", "runs_on_source", None), "leave"), COMMANDS, planned=True)
+    lines = closing(
+        of_move("vm0", result("not_started", "runs_on_source", failed=False), "leave"), COMMANDS, planned=True
+    )
     assert "Disk boot: generation 1 before, 2 then." in lines
 
 

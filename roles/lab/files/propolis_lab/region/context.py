@@ -65,8 +65,10 @@ class PlainContexts(Sequence[Context], Generic[Context]):
 
     @overload
     def __getitem__(self, index: int) -> Context: ...
+
     @overload
     def __getitem__(self, index: slice) -> Sequence[Context]: ...
+
     def __getitem__(self, index: int | slice) -> Context | Sequence[Context]:
         if isinstance(index, slice):
             first, after, step = index.indices(len(self))
