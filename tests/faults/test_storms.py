@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Storms: random schedules of faults, kills of the controller, moves back and forth and restarts of replicas.
 
-``STORMS`` is how many (50), ``STORM_SEED`` which ones: the gate has a fixed one, ``make storm`` draws one and prints it.
+``STORMS`` is how many (50), ``STORM_SEED`` which ones: the gate has a fixed one, ``make storm`` draws and prints one.
 """
 
 from __future__ import annotations
