@@ -80,11 +80,6 @@ class Machine:
     def history(self) -> list[Line]:
         return read_history(self.lab.root / "history.jsonl")
 
-    def until_phase(self, role: str, phase: str, at: str = "begin") -> None:
-        """Wait until ``role`` (source, destination) is at this place of a migration that is under way now."""
-        before = self.passed(role, phase, at)
-        self.lab.until(f"{role} {phase} {at}", lambda: self.passed(role, phase, at) > before, PLAY_SECONDS)
-
     def passed(self, role: str, phase: str, at: str = "begin") -> int:
         """How often ``role`` was at this place of a migration."""
         wanted = ("migration", role, phase, at)

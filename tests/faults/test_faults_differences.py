@@ -36,9 +36,7 @@ def test_fault_24_a_destination_that_holds_another_machine_is_refused(machine: M
     stop(machine.lab, machine.destination)
 
 
-def test_fault_24_a_destination_of_another_revision_is_told_in_the_plan_and_of_another_age_refused(
-    machine: Machine,
-) -> None:
+def test_fault_24_a_destination_of_another_revision_is_warned_of_in_the_plan(machine: Machine) -> None:
     with machine.lab.other_command(machine.destination, lambda argv: [argv[0], "--latest-api", "2.0.0", *argv[1:]]):
         played = machine.move("--check")
         assert played.status == 0, played.output

@@ -25,9 +25,7 @@ def test_fault_28_a_source_that_will_refuse_every_further_move_is_named_and_no_n
     machine: Machine,
 ) -> None:
     lab = machine.lab
-    lab.fault(steps=[{"side": "source", "phase": "Connect", "action": "stall"}])
-    playing = machine.begin_move()
-    machine.until_phase("source", "Connect")
+    playing = machine.begin_stalled_move("Connect")
     lab.kill(machine.destination)
     lab.fault()
     first = playing.ended()
@@ -55,9 +53,7 @@ def test_fault_29_a_source_that_somebody_made_deaf_during_the_move_is_named_and_
     machine: Machine,
 ) -> None:
     lab = machine.lab
-    lab.fault(steps=[{"side": "source", "phase": "RamPush", "action": "stall"}])
-    playing = machine.begin_move()
-    machine.until_phase("source", "RamPush")
+    playing = machine.begin_stalled_move()
     body = {"vcr_json": volume_request(lab, machine.source, machine.spent + 9)}
     with pytest.raises(requests.Timeout):
         send(lab, "PUT", machine.source, f"/instance/disk/{DISK}/vcr", body, timeout=0.5)

@@ -34,9 +34,7 @@ def test_fault_18_a_machine_that_runs_on_two_replicas_is_not_moved_and_goes_on_r
 
 
 def test_fault_19_a_downstairs_that_restarts_during_the_move_only_delays_it(machine: Machine) -> None:
-    machine.lab.fault(steps=[{"side": "source", "phase": "RamPush", "action": "stall"}])
-    playing = machine.begin_move(migration_timeout=PATIENCE)
-    machine.until_phase("source", "RamPush")
+    playing = machine.begin_stalled_move(migration_timeout=PATIENCE)
     machine.lab.kill("ds0")
     machine.lab.fault()
     machine.until_state(machine.source, "Destroyed")
