@@ -173,8 +173,8 @@ async def test_a_reboot_starts_the_guest_again_and_several_at_once_are_one(tmp_p
     async with server(tmp_path, Storage()) as one:
         await one.run()
         await one.console_until("tick 1")
-        for wanted in ("Reboot", "Reboot", "Run"):
-            assert (await one.put_state(wanted)).status == 204
+        answers = await asyncio.gather(*(one.put_state(wanted) for wanted in ("Reboot", "Reboot", "Run")))
+        assert [answer.status for answer in answers] == [204] * 3
         await one.monitor(5)
         text = await one.console_until("boot 2")
         assert [row[1] for row in one.published()][3:] == ["Rebooting", "Running"]

@@ -97,8 +97,10 @@ async def test_the_guest_goes_on_without_a_hole_and_without_a_double(tmp_path: P
         await alpha.console_until("tick 2")
         assert (await migrate(alpha, beta, instance=instance)).status == 201
         await beta.until("Running")
-        text = await beta.console_until("tick 4")
-        assert ticks_of(text)[:4] == [1, 2, 3, 4]
+        carried = ticks_of(await beta.console_until("tick 2"))[-1]
+        text = await beta.console_until(f"tick {carried + 2}")
+        counted = ticks_of(text)
+        assert counted == list(range(1, len(counted) + 1))
         assert text.count("Lab BIOS") == 1
         written = beats(alpha, beta)
         assert [number for number, _tick, _generation in written] == list(range(1, len(written) + 1))
