@@ -85,7 +85,8 @@ def judge_standing(instance: InstanceName, sightings: Sequence[Sighting]) -> Ver
         ranked[0], ranked[1] = ranked[1], ranked[0]
         destination = ranked[0]
     source = ranked[1] if len(ranked) > 1 else Sighting(_NO_OTHER, Reach.GONE)
-    volumes = frozenset(disk.volume for disk in destination.disks if disk.volume is not None)
+    held = destination.disks if destination.instance_id == instance.id else ()
+    volumes = frozenset(disk.volume for disk in held if disk.volume is not None)
     return judge(Case(instance, volumes=volumes, is_looking=True), source, destination, ranked[2:])
 
 

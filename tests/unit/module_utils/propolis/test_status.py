@@ -6,7 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.apiary.propolis.plugins.module_utils.propolis.instance import MigrationRecord, Phase, State
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.instance import (
+    DiskSession,
+    MigrationRecord,
+    Phase,
+    State,
+)
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.observation import Reach, ServerName, Sighting
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.status import Standing, judge_standing
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.verdict import InstanceName
@@ -79,3 +84,18 @@ def test_a_server_of_january_2023_that_stays_migrating_after_a_failed_move_is_ex
         verdict = judge_standing(VM, order)
         assert verdict.sentence.startswith("vm0 is on alpha, which says Migrating, and no other server holds it;")
         assert "end it there by force and start it again" in verdict.sentence
+
+
+def test_a_server_that_holds_another_instance_says_nothing_of_the_volumes_of_this_one() -> None:
+    volume = "c0ffee00-0000-4000-8000-000000000001"
+    other = DiskSession("boot", "boot-backend", "virtio", False, volume, 3, 3, True, "active", ())
+    alpha = Sighting(
+        ALPHA,
+        Reach.ANSWERS,
+        dialect="5.0.0",
+        instance_id="1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0aff",
+        instance_name="vm9",
+        state=State.RUNNING,
+        disks=(other,),
+    )
+    assert Standing(judge_standing(VM, [alpha, says(BETA)]), ()).word == "stopped"
