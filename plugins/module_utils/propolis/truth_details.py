@@ -74,8 +74,10 @@ def next_generation(scene: Scene) -> str:
 
     Servers whose instance has ended tell no number: then only the ledger knows.
     """
-    known = [number for end in (scene.source, scene.destination) for number in live_generations(end).values()]
-    known += [disk.floor for end in (scene.source, scene.destination) for disk in end.disks if disk.floor is not None]
+    # A server that holds another instance tells the numbers of other volumes.
+    ends = [end for end in (scene.source, scene.destination) if end.instance_id == scene.case.instance.id]
+    known = [number for end in ends for number in live_generations(end).values()]
+    known += [disk.floor for end in ends for disk in end.disks if disk.floor is not None]
     known += scene.case.generations.values()
     return f"generation {max(known) + 1} or higher" if known else "a generation that its ledger hands out"
 

@@ -98,4 +98,6 @@ def test_a_server_that_holds_another_instance_says_nothing_of_the_volumes_of_thi
         state=State.RUNNING,
         disks=(other,),
     )
-    assert Standing(judge_standing(VM, [alpha, says(BETA)]), ()).word == "stopped"
+    standing = Standing(judge_standing(VM, [alpha, says(BETA)]), ())
+    assert standing.word == "stopped"
+    assert "a generation that its ledger hands out" in standing.verdict.sentence
