@@ -94,8 +94,8 @@ def tells_the_truth(machine: Machine, played: Played) -> None:
         assert states[machine.destination] == "Running", f"success, and {states}:\n{told}"
         assert states[machine.source] != "Running", f"success, and {states}:\n{told}"
     truths: dict[str, Callable[[], bool]] = {
-        f"vm0 still runs on {machine.source}": lambda: states[machine.source] == "Running",
-        f"vm0 runs on {machine.destination}": lambda: states[machine.destination] == "Running",
+        f"vm0 still runs on {machine.source} at generation": lambda: states[machine.source] == "Running",
+        f"vm0 runs on {machine.destination} at generation": lambda: states[machine.destination] == "Running",
         "NOBODY RUNS vm0": lambda: "Running" not in states.values(),
     }
     for sentence, is_so in truths.items():
