@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import BadDescription
 from .instance import Phase
@@ -77,7 +77,10 @@ def standing(instance: InstanceName, servers: Sequence[ServerName], observer: Ob
 
 def judge_standing(instance: InstanceName, sightings: Sequence[Sighting]) -> Verdict:
     """The verdict on what was seen: the likeliest place is judged as the destination, the next one as the source."""
-    ranked = sorted(sightings, key=lambda sighting: _PRECEDENCE.index(place(sighting, instance.id)))
+    ranked = sorted(
+        (_about(instance, sighting) for sighting in sightings),
+        key=lambda sighting: _PRECEDENCE.index(place(sighting, instance.id)),
+    )
     destination = ranked[0]
     if len(ranked) > 1 and (
         _moves_to(ranked[1], destination, instance) or _gave_away(destination, ranked[1], instance)
@@ -88,6 +91,12 @@ def judge_standing(instance: InstanceName, sightings: Sequence[Sighting]) -> Ver
     held = destination.disks if destination.instance_id == instance.id else ()
     volumes = frozenset(disk.volume for disk in held if disk.volume is not None)
     return judge(Case(instance, volumes=volumes, is_looking=True), source, destination, ranked[2:])
+
+
+def _about(instance: InstanceName, sighting: Sighting) -> Sighting:
+    """What a server says without its migrations when it held another instance last: they were that one's."""
+    another = sighting.instance_id not in (None, instance.id)
+    return replace(sighting, incoming=None, outgoing=None) if another else sighting
 
 
 def _gave_away(first: Sighting, other: Sighting, instance: InstanceName) -> bool:

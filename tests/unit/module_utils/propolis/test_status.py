@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def test_a_server_of_january_2023_that_stays_migrating_after_a_failed_move_is_ex
         assert "end it there by force and start it again" in verdict.sentence
 
 
-def test_a_server_that_holds_another_instance_says_nothing_of_the_volumes_of_this_one() -> None:
+def test_a_server_that_holds_another_instance_says_nothing_of_this_one() -> None:
     volume = "c0ffee00-0000-4000-8000-000000000001"
     other = DiskSession("boot", "boot-backend", "virtio", False, volume, 3, 3, True, "active", ())
     alpha = Sighting(
@@ -98,6 +99,8 @@ def test_a_server_that_holds_another_instance_says_nothing_of_the_volumes_of_thi
         state=State.RUNNING,
         disks=(other,),
     )
+    left = replace(alpha, state=State.DESTROYED, outgoing=FINISHED, disks=())
+    assert Standing(judge_standing(VM, [left, replace(alpha, server=BETA)]), ()).word == "stopped"
     standing = Standing(judge_standing(VM, [alpha, says(BETA)]), ())
     assert standing.word == "stopped"
     assert "a generation that its ledger hands out" in standing.verdict.sentence
