@@ -122,6 +122,7 @@ def migration_plan(
         preflight_hosts,
         preflight_plan,
     )
+    from ansible_collections.apiary.propolis.plugins.module_utils.propolis.migration_request import WaitFor
 
     by_name = {str(server["name"]): server for server in servers}
     source, destination = by_name[intent["source"]], by_name[intent["destination"]]
@@ -155,7 +156,9 @@ def migration_plan(
     refused = [one.sentence for one in checks if one.outcome is preflight.Outcome.REFUSED]
     prediction = preflight.predict(move.memory_mib, float(mib_per_second))
     numbers = preflight_plan.numbers(move, explicit or {})
-    steps = [] if refused else preflight_plan.steps(move, numbers, float(timeout))
+    console = (instance.get("console") or {}).get("wait_for")
+    wait_for = None if console is None else WaitFor.read(console, "console.wait_for")
+    steps = [] if refused else preflight_plan.steps(move, numbers, float(timeout), wait_for)
     return {
         "checks": [one.as_dict() for one in checks],
         "refused": refused,

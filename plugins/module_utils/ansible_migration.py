@@ -13,6 +13,7 @@ from .propolis.migration import Mover, Outcome
 from .propolis.migration_evidence import leave_evidence
 from .propolis.migration_report import Report, line, report
 from .propolis.migration_request import Move
+from .propolis.serial_socket import require_websocket
 
 PROGRESS = ("auto", "always", "never")
 
@@ -45,6 +46,14 @@ def migration_options() -> dict[str, Any]:
         "migration_id": {"type": "str"},
         "timeout": {"type": "float", "default": 600},
         "ask_timeout": {"type": "float", "default": 5},
+        "wait_for": {
+            "type": "dict",
+            "options": {
+                "expect": {"type": "str", "required": True},
+                "send": {"type": "list", "elements": "str", "default": []},
+                "timeout": {"type": "float", "default": 60},
+            },
+        },
         "evidence": {"type": "path"},
         "progress": {"type": "str", "default": "auto", "choices": list(PROGRESS)},
         **api_options(),
@@ -63,6 +72,7 @@ def read_move(params: Mapping[str, Any]) -> Move:
         timeout=params["timeout"],
         ask_timeout=params["ask_timeout"],
         api=params["api"],
+        wait_for=params["wait_for"],
     )
 
 
@@ -71,10 +81,13 @@ def perform(
 ) -> dict[str, Any]:
     """Do what the options ask for (or plan it, in check mode) and return an Ansible result.
 
-    ``tell`` is given one line for each phase as it happens. Failures are results too: ``failed`` with ``failure``.
+    ``tell`` is given one line for each phase, and all else that is worth telling, as it happens.
+    Failures are results too: ``failed`` with ``failure``.
     """
     try:
         move = read_move(params)
+        if move.wait_for is not None:
+            require_websocket()
     except CollectionError as error:
         return {"failed": True, "changed": False, "msg": error.message, "failure": error.as_dict()}
     told = None if tell is None else lambda event: tell(line(move, event))

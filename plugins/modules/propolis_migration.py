@@ -20,6 +20,8 @@ description:
   - The module refuses to begin where the instance would be lost, such as with a generation that is not higher than the one in use,
     with another geometry, or without a new volume construction request for each Crucible disk.
   - On the controller (a task that is delegated to C(localhost), or a local connection) each phase is shown while it happens.
+  - While the instance moves, the source is asked for the replicas of its disks, where its API tells of them (5.0.0). One that goes
+    away is a warning and is told at once, because the destination will wait for it and nothing can stop the move any more.
 notes:
   - The new volume construction requests need generations that were allocated before,
     see M(apiary.propolis.crucible_generation). A number that was used for a migration that failed is spent.
@@ -115,6 +117,31 @@ options:
     description: Seconds that a server may take for one ordinary answer before it counts as deaf.
     type: float
     default: 5
+  wait_for:
+    description:
+      - What the console has to show at the destination after the move, so that the guest itself is heard. Both servers call a
+        move done while the guest may stand still for half a minute, as it does with NVMe disks.
+      - The time from the guest's pause until then is returned in RV(migration.guest), beside the pause that the API tells of.
+      - A guest that is not heard makes the task fail with C(guest_silent). The instance has moved all the same, and a second run
+        finds it at the destination and listens no more.
+      - Needs the Python library websocket-client.
+    type: dict
+    suboptions:
+      expect:
+        description:
+          - A regular expression (Python, with C(^) and C($) at lines). Only what is shown after the move counts.
+          - Take one that the guest can show only when its disk answers, and that is not part of what is typed.
+        type: str
+        required: true
+      send:
+        description: Lines that are typed at the destination first, with a carriage return after each. They may be seen in the output.
+        type: list
+        elements: str
+        default: []
+      timeout:
+        description: Seconds that the guest may take, on top of O(timeout).
+        type: float
+        default: 60
   evidence:
     description:
       - A directory where a failed move leaves a new directory of its own with what every server said about it, with their consoles,
@@ -149,6 +176,17 @@ EXAMPLES = r"""
     timeout: 300
   delegate_to: localhost
   register: moved
+
+- name: Instance vm0 runs on beta and its guest has written to its disk there
+  apiary.propolis.propolis_migration:
+    instance: {id: 1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a01, name: vm0}
+    source: {name: alpha, address: "172.20.3.73:8000"}
+    destination: {name: beta, address: "172.20.3.71:8000"}
+    disks: "{{ requests }}"
+    wait_for:
+      send: [sync && echo disk answers | tr a-z A-Z]
+      expect: ^DISK ANSWERS
+  delegate_to: localhost
 
 - name: The guest's pause is shown
   ansible.builtin.debug:
@@ -230,12 +268,32 @@ migration:
           type: float
           returned: always
     pause_seconds:
-      description: How long the guest stood still. V(null) when it was not seen.
+      description: How long the guest stood still by what the API tells. V(null) when it was not seen.
       type: float
       returned: always
       sample: 0.294
+    guest:
+      description: What the console told with O(wait_for). V(null) without it, and where nothing was moved.
+      type: dict
+      returned: always
+      contains:
+        expect:
+          description: The pattern that was waited for.
+          type: str
+          returned: always
+        match:
+          description: What it matched. V(null) when the guest was not heard.
+          type: str
+          returned: always
+        pause_seconds:
+          description:
+            - Seconds from the guest's pause until its console showed that. V(null) when the guest was not heard, or its pause was not seen.
+            - It is no less than the guest's real pause, and includes what the guest needs to show it.
+          type: float
+          returned: always
+          sample: 30.214
     total_seconds:
-      description: The whole time.
+      description: The whole time of the move.
       type: float
       returned: always
       sample: 0.612
@@ -273,7 +331,7 @@ failure:
   contains:
     code:
       description:
-        - The verdict, or for a move that was not begun why.
+        - The verdict, or C(guest_silent) for a move that succeeded and whose guest was not heard, or for a move that was not begun why.
         - Among the latter are C(same_server), C(same_host), C(bad_source_address), C(destination_unreachable), C(destination_occupied),
           C(dialects_differ), C(unmovable_device), C(unknown_replacement), C(missing_replacement), C(volume_differs),
           C(generation_too_low), C(replica_missing), C(disk_not_active), C(disks_unreadable), C(source_refuses), C(bad_description)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 
 import pytest
@@ -18,7 +19,10 @@ NVME: dict[str, Any] = {
     "disks": [{"volume": "vm0-boot", "name": "helios-blockdev", "device": "nvme", "slot": 1}],
     "host": "alpha",
     "port": 8000,
+    # What a guest can answer only when its disk does: its terminal goes on at once after a move.
+    "console": {"wait_for": {"send": ["root", "sync"], "expect": "^synced", "timeout": 60}},
 }
+STALL = 2  # seconds that the guest's own timeout takes
 
 
 def test_fault_28_a_source_that_will_refuse_every_further_move_is_named_and_no_number_is_spent_on_it(
@@ -69,13 +73,26 @@ def test_fault_29_a_source_that_somebody_made_deaf_during_the_move_is_named_and_
     lab.kill(machine.source)  # it would be deaf for ever
 
 
-def test_fault_30_an_nvme_disk_is_warned_of_before_the_move(machine: Machine) -> None:
+def test_fault_30_an_nvme_disk_is_warned_of_before_the_move_and_the_guests_own_pause_is_told_after_it(
+    machine: Machine,
+) -> None:
     lab = machine.lab
     begin_anew(lab, propolis_instances={"vm0": NVME})
-    lab.fault(nvme_stall_seconds=1)
+    lab.fault(nvme_stall_seconds=STALL)
     spent = machine.newest_number()
     played = lab.play("../tests/fixtures/move_only", migration_destination="beta", propolis_instances={"vm0": NVME})
     assert played.status == 0, played.output
+    assert "4. type 'root', 'sync' and wait until the console of vm0 on beta shows '^synced', for 60 s" in played.words
+    told = re.search(
+        r"The guest stood still for ([\d.]+) s, until its console showed 'synced'; "
+        r"the API tells of a pause of ([\d.]+) s in the ([\d.]+) s that the move took",
+        played.words,
+    )
+    assert told is not None, played.output
+    guest, api, whole = (float(seconds) for seconds in told.groups())
+    assert guest >= STALL
+    assert guest > api
+    assert whole >= api
     assert "warned  Disk helios-blockdev is nvme: after the move its I/O stands still" in played.output
     assert "virtio goes on at once" in played.words
     assert f"vm0 runs on beta at generation {spent + 1}" in played.words

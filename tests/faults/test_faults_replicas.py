@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from conftest import Machine
+from played_lab import PLAY_SECONDS
 
 # Long enough for a downstairs that returns to be found again: upstairs try each 10 s.
 PATIENCE = 60
@@ -33,15 +34,22 @@ def test_fault_18_a_machine_that_runs_on_two_replicas_is_not_moved_and_goes_on_r
     machine.until_it_writes()
 
 
-def test_fault_19_a_downstairs_that_restarts_during_the_move_only_delays_it(machine: Machine) -> None:
+def test_fault_19_a_downstairs_that_restarts_during_the_move_is_told_of_and_only_delays_it(machine: Machine) -> None:
     playing = machine.begin_stalled_move(migration_timeout=PATIENCE)
     machine.lab.kill("ds0")
+    away = f"warning: the downstairs {machine.lab.network}.11:8810 of disk helios-blockdev is "
+    machine.lab.until("the watcher has told it, before the hand-over", lambda: away in playing.output, PLAY_SECONDS)
     machine.lab.fault()
     machine.until_state(machine.source, "Destroyed")
     machine.lab.restart("ds0")
     played = playing.ended()
     assert played.status == 0, played.output
     assert f"vm0 runs on {machine.destination} at generation {machine.spent + 1}" in played.words
+    assert played.output.count(away) == 1
+    played.says(
+        "[WARNING]: the downstairs",
+        f"for {machine.source} while vm0 moves: {machine.destination} waits for all three before it runs the machine",
+    )
     assert targets(machine, machine.destination) == ["active"] * 3
     machine.until_it_writes()
     assert machine.newest_number() == machine.spent + 1

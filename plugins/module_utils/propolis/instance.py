@@ -228,6 +228,11 @@ class TargetStatus:
     def words(self) -> str:
         return f"{self.state} ({self.step}, {self.mode})" if self.step else self.state
 
+    @property
+    def is_away(self) -> bool:
+        """It does not serve this upstairs. A server that tells nothing of its replicas says of none that it is away."""
+        return self.state not in ("active", "unknown")
+
 
 @dataclass(frozen=True)
 class UpstairsSession:

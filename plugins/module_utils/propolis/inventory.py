@@ -10,6 +10,7 @@ from typing import Any
 from ..crucible.volume import check_generation
 from ..failures import CollectionError
 from . import spec_requests
+from .migration_request import WaitFor
 
 _MEMBERS = {
     "id": "a uuid",
@@ -120,6 +121,17 @@ def _problems_of_one(
         spec_requests.instance_description(instance, _requests(instance))
     except CollectionError as error:
         yield f"{place}: {error.message}"
+    yield from _console_problems(place, instance.get("console"))
+
+
+def _console_problems(place: str, console: object) -> Iterator[str]:
+    """What is wrong with what a move is to wait for on the console."""
+    if not isinstance(console, Mapping) or console.get("wait_for") is None:
+        return
+    try:
+        WaitFor.read(console["wait_for"], f"{place}.console.wait_for")
+    except CollectionError as error:
+        yield error.message
 
 
 def _requests(instance: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -17,9 +17,11 @@ from .dialects import MigrationTarget
 from .errors import ApiError, PropolisError
 from .instance import Change, Phase, Side
 from .migration_follow import Follower, Noticed
+from .migration_guest import Guest, hear
 from .migration_plan import Plan, Refused, check_ends, make_plan
+from .migration_replicas import ReplicaWatch
 from .migration_request import Move
-from .migration_timeline import DESTINATION, Event, Timeline
+from .migration_timeline import DESTINATION, Event, Note, Timeline
 from .observation import Reach, Sighting
 from .observe import Look, Observer
 from .truth import at_deadline, judge
@@ -37,7 +39,8 @@ _CONFIRM_AFTER = 0.2  # seconds
 class Outcome:
     """How a run ended. ``changed`` is True when this run asked for a migration, or finished one that it adopted.
 
-    ``pause`` is how long the guest stood still (None: not seen), ``total`` the whole time, both in seconds.
+    ``pause`` is how long the guest stood still for the API (None: not seen), ``total`` the whole time, both in seconds.
+    ``guest`` is what its console told after a move that ended well, None when nobody listened to it.
     ``sightings`` is what was last seen, source and destination first. ``follows`` says of a plan that a run would
     follow what is under way.
     """
@@ -53,12 +56,13 @@ class Outcome:
     refusal: PropolisError | None = None
     sightings: tuple[Sighting, ...] = ()
     follows: bool = False
+    guest: Guest | None = None
 
 
 class Mover:
-    """One run of one move. ``tell`` is called for each phase as it happens (from other threads, one at a time)."""
+    """One run of one move. ``tell`` is called for what happens as it happens (from other threads, one at a time)."""
 
-    def __init__(self, move: Move, tell: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, move: Move, tell: Callable[[Event | Note], None] | None = None) -> None:
         self._move = move
         self._observer = Observer(api=move.api, timeout=move.ask_timeout)
         self._began = time.monotonic()
@@ -70,6 +74,7 @@ class Mover:
         )
         self._seen: tuple[Sighting, ...] = ()
         self._plan: Plan | None = None
+        self._replicas = ReplicaWatch(move.instance.name, move.destination.name)
         self._run_sent = False
         self._answered: queue.SimpleQueue[tuple[Answer, str]] = queue.SimpleQueue()
 
@@ -86,6 +91,9 @@ class Mover:
             source = Sighting(self._move.source, Reach.ANSWERS, dialect=source.dialect, at=source.at)
         if source.outgoing is not None and source.outgoing.id == ours and source.outgoing.phase is Phase.FINISH:
             self._case = replace(self._case, source_finished=True)
+        if self._case.began is not Began.NO:
+            for sentence in self._replicas.look(source):
+                self._timeline.note(sentence, source.at)
         return judge(self._case, source, self._seen[1], self._seen[2:])
 
     def _confirmed_look(self) -> Verdict:
@@ -184,10 +192,21 @@ class Mover:
         try:
             if plan is not None:
                 threading.Thread(target=self._ask, args=(plan,), name="ask destination", daemon=True).start()
-            return self._outcome(self._wait())
+            outcome = self._outcome(self._wait())
         finally:
             for follower in followers:
                 follower.stop()
+        return self._with_guest(outcome)
+
+    def _with_guest(self, outcome: Outcome) -> Outcome:
+        """The outcome with what the guest itself shows; one that is not heard is a failure of a move that succeeded."""
+        wanted = self._move.wait_for
+        if wanted is None or not outcome.verdict.is_good:
+            return outcome
+        guest = hear(self._move, wanted, self._timeline)
+        if guest.problem is None:
+            return replace(outcome, guest=guest)
+        return replace(outcome, guest=guest, verdict=_unheard(outcome.verdict, guest.problem))
 
     def _wait(self) -> Verdict:
         if self._case.answer is not Answer.PENDING:
@@ -290,7 +309,7 @@ class Mover:
             pause=self._timeline.pause(),
             total=time.monotonic() - self._began,
             changed=self._case.began is not Began.NO and not answered_no,
-            warnings=self._plan.warnings if self._plan is not None else (),
+            warnings=(*(self._plan.warnings if self._plan is not None else ()), *self._replicas.warnings),
             plan=self._plan,
             refusal=refusal,
             sightings=self._seen,
@@ -324,4 +343,16 @@ def _not_begun(verdict: Verdict, error: PropolisError) -> Verdict:
         account=account,
         next_steps=(),
         failure_code=error.code,
+    )
+
+
+def _unheard(verdict: Verdict, problem: str) -> Verdict:
+    """The verdict of a move that succeeded for both servers, and whose guest was not heard."""
+    account = f"{verdict.account}; but its guest was not heard there: {problem.rstrip('.')}"
+    steps = (
+        f"look at its console on {verdict.runs_on}: the API shows nothing of a guest that waits for its disk",
+        "give wait_for.timeout more than the guest's own timeout for its disks (30 s on Linux)",
+    )
+    return replace(
+        verdict, sentence=f"{account}; {steps[0]}.", account=account, next_steps=steps, failure_code="guest_silent"
     )

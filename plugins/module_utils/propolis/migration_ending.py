@@ -36,6 +36,7 @@ class Ending:
     generations_before: Mapping[str, int] = field(default_factory=dict)
     pause_seconds: float | None = None
     total_seconds: float | None = None
+    guest: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     restart_on: str | None = None
     restarted: Mapping[str, int] | None = None
@@ -100,6 +101,7 @@ def of_move(instance: str, result: Mapping[str, Any], policy: str) -> Ending:
         generations_before=migration["generations_before"],
         pause_seconds=migration["pause_seconds"],
         total_seconds=migration["total_seconds"],
+        guest=migration.get("guest"),
         warnings=tuple(result.get("warnings") or ()),
         restart_on=migration[ends[policy]]["name"] if failure and lost and policy in ends else None,
     )
@@ -154,8 +156,21 @@ def _numbers(ending: Ending, planned: bool) -> Iterator[str]:
 
 
 def _pause(ending: Ending) -> Iterator[str]:
-    if ending.pause_seconds is not None:
+    if ending.guest is not None:
+        yield from _heard(ending, ending.guest)
+    elif ending.pause_seconds is not None:
         yield f"The guest stood still for {ending.pause_seconds} s of the {ending.total_seconds} s that it took."
+
+
+def _heard(ending: Ending, guest: Mapping[str, Any]) -> Iterator[str]:
+    """What the console tells of the pause, beside what the API tells of it."""
+    api = "no pause that was seen" if ending.pause_seconds is None else f"a pause of {ending.pause_seconds} s"
+    told = f"the API tells of {api} in the {ending.total_seconds} s that the move took"
+    if guest["pause_seconds"] is None:
+        yield f"The guest goes on: its console shows {guest['match']!r}; {told}."
+    else:
+        stood_still = f"The guest stood still for {guest['pause_seconds']} s"
+        yield f"{stood_still}, until its console showed {guest['match']!r}; {told}."
 
 
 def _steps(steps: Sequence[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from .errors import ApiError, NoInstance, OtherMigration, PropolisError
-from .instance import MigrationRecord, Side, State
+from .instance import MigrationRecord, Phase, Side, State
 from .migration_timeline import DESTINATION, SOURCE, Timeline
 from .observation import ServerName
 from .observe import Observer
@@ -26,7 +26,10 @@ _QUIET = frozenset({State.MIGRATING})
 
 @dataclass(frozen=True)
 class Noticed:
-    """Something that makes a look at both ends worth while: a final phase or state, or an end that fell silent."""
+    """Something that makes a look at both ends worth while: a final phase or state, an end that fell silent.
+
+    Also a source that pauses its guest: that is the last moment to see its disks before it hands over.
+    """
 
     side: str
     what: str
@@ -117,7 +120,7 @@ class Follower:
             self._moved = True
         if ours is not None and ours != ours_before:
             self._timeline.add(self.name, ours.phase.value, moment)
-            if ours.phase.is_final:
+            if ours.phase.is_final or (self._side is Side.OUT and ours.phase is Phase.PAUSE):
                 self._noticed.put(Noticed(self.name, ours.phase.value))
         if state is None:
             if self._moved:

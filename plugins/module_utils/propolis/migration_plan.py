@@ -209,7 +209,7 @@ def _check_live_disks(move: Move, source: Sighting) -> None:
                 code="generation_too_low",
                 details={"disk": disk.name, "asked": number, "in_use": disk.floor},
             )
-        lacking = [target for target in disk.targets if target.state not in ("active", "unknown")]
+        lacking = [target for target in disk.targets if target.is_away]
         if lacking:
             named = ", ".join(f"{target.address or 'unknown'} is {target.words}" for target in lacking)
             raise Refused(

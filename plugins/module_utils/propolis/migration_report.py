@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .migration import Outcome
 from .migration_request import Move
-from .migration_timeline import SOURCE, Event
+from .migration_timeline import SOURCE, Event, Note
 from .truth_details import generations_text
 from .verdict import Code
 
@@ -34,7 +34,7 @@ def report(outcome: Outcome, *, planned_only: bool = False) -> Report:
         message = _plan_sentence(outcome)
     elif would_follow:
         message = f"Would follow the migration that is under way. {verdict.sentence}"
-    good = verdict.is_good or may_begin or would_follow
+    good = (verdict.is_good and verdict.failure_code is None) or may_begin or would_follow
     migration: dict[str, object] = {
         "id": move.migration_id,
         "verdict": verdict.code.value,
@@ -46,6 +46,7 @@ def report(outcome: Outcome, *, planned_only: bool = False) -> Report:
         "generations_before": _generations_before(outcome),
         "timeline": [event.to_json() for event in outcome.timeline],
         "pause_seconds": None if outcome.pause is None else round(outcome.pause, 3),
+        "guest": outcome.guest.to_json() if outcome.guest is not None else None,
         "total_seconds": round(outcome.total, 3),
         "slowest_expected_seconds": outcome.plan.slowest_seconds if outcome.plan is not None else None,
         "sentence": message,
@@ -113,7 +114,9 @@ def _diff(outcome: Outcome, changed: bool) -> dict[str, dict[str, object]]:
     return {"before": before, "after": there if moved else now}
 
 
-def line(move: Move, event: Event) -> str:
+def line(move: Move, event: Event | Note) -> str:
     """One line for people who watch: ``vm0   0.145 s  alpha (source)       RamPush``."""
+    if isinstance(event, Note):
+        return f"{move.instance.name} {event.at:8.3f} s  {event.text}"
     server = move.source if event.side == SOURCE else move.destination
     return f"{move.instance.name} {event.at:8.3f} s  {f'{server} ({event.side})':<28} {event.phase}"

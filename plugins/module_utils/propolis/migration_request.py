@@ -12,6 +12,7 @@ from .address import Address
 from .errors import BadDescription
 from .instance import Volume
 from .observation import ServerName
+from .serial_output import compile_pattern
 from .spec_volume import check_volume
 from .verdict import InstanceName
 
@@ -51,8 +52,41 @@ class NewDisk:
 
 
 @dataclass(frozen=True)
+class WaitFor:
+    """What the console has to show at the destination before the guest counts as going on.
+
+    ``expect`` is a pattern, ``send`` are lines that are typed there first, ``timeout`` is in seconds.
+    """
+
+    expect: str
+    send: tuple[str, ...] = ()
+    timeout: float = 60.0
+
+    @classmethod
+    def read(cls, raw: object, place: str) -> WaitFor:
+        """Read ``{expect, send, timeout}``; raise BadDescription for what cannot be waited for."""
+        if not isinstance(raw, Mapping):
+            raise BadDescription(f"{place} is {shown(raw)}; it must be a dictionary of expect, send and timeout.")
+        unknown = sorted(str(key) for key in raw if key not in ("expect", "send", "timeout"))
+        if unknown:
+            raise BadDescription(f"{place} has {', '.join(unknown)}; it knows expect, send and timeout.")
+        expect, send, timeout = raw.get("expect"), raw.get("send") or [], raw.get("timeout", cls.timeout)
+        if not isinstance(expect, str) or not expect:
+            raise BadDescription(f"{place}.expect is {shown(expect)}; it must be a pattern that the console will show.")
+        compile_pattern(expect)
+        if not isinstance(send, list) or not all(isinstance(line, str) for line in send):
+            raise BadDescription(f"{place}.send is {shown(send)}; it must be a list of lines to type.")
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0:
+            raise BadDescription(f"{place}.timeout is {shown(timeout)}; it must be a number of seconds above 0.")
+        return cls(expect, tuple(send), float(timeout))
+
+
+@dataclass(frozen=True)
 class Move:
-    """One move of one instance. ``timeout`` (seconds) bounds the whole run, ``ask_timeout`` each single request."""
+    """One move of one instance. ``timeout`` (seconds) bounds the whole run, ``ask_timeout`` each single request.
+
+    ``wait_for`` is what the guest has to show afterwards; None when nobody listens to it.
+    """
 
     instance: InstanceName
     source: ServerName
@@ -63,6 +97,7 @@ class Move:
     timeout: float = 600.0
     ask_timeout: float = 5.0
     api: str = "auto"
+    wait_for: WaitFor | None = None
 
     @property
     def generations(self) -> dict[str, int]:
@@ -94,6 +129,7 @@ class Move:
         timeout: float = 600.0,
         ask_timeout: float = 5.0,
         api: str = "auto",
+        wait_for: Mapping[str, object] | None = None,
     ) -> Move:
         """Read what a module was given; raise BadDescription or BadAddress for what cannot be a move."""
         new = tuple(NewDisk.from_json(disk) for disk in disks)
@@ -115,6 +151,7 @@ class Move:
             timeout=timeout,
             ask_timeout=ask_timeout,
             api=api,
+            wait_for=None if wait_for is None else WaitFor.read(wait_for, "wait_for"),
         )
 
 

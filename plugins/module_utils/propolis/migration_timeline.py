@@ -28,11 +28,19 @@ class Event:
         return {"phase": self.phase, "side": self.side, "at": round(self.at, 3)}
 
 
+@dataclass(frozen=True)
+class Note:
+    """Something that is worth telling while it happens and is no phase, ``at`` seconds after the beginning."""
+
+    text: str
+    at: float
+
+
 class Timeline:
     """The events in order; may be fed from several threads. ``tell`` is called for each new one, in order."""
 
-    def __init__(self, began: float, tell: Callable[[Event], None] | None = None) -> None:
-        self._began = began
+    def __init__(self, began: float, tell: Callable[[Event | Note], None] | None = None) -> None:
+        self.began = began
         self._tell = tell
         self._events: list[Event] = []
         self._lock = threading.Lock()
@@ -43,11 +51,17 @@ class Timeline:
             last = next((event for event in reversed(self._events) if event.side == side), None)
             if last is not None and last.phase == phase:
                 return False
-            event = Event(phase, side, max(moment - self._began, 0.0))
+            event = Event(phase, side, max(moment - self.began, 0.0))
             self._events.append(event)
             if self._tell is not None:
                 self._tell(event)
             return True
+
+    def note(self, text: str, moment: float) -> None:
+        """Tell ``text``, which happened at ``moment`` (monotonic seconds)."""
+        with self._lock:
+            if self._tell is not None:
+                self._tell(Note(text, max(moment - self.began, 0.0)))
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -58,20 +72,22 @@ class Timeline:
         """Whether ``side`` was seen in ``phase``."""
         return any(event.side == side and event.phase == phase for event in self.events)
 
+    def paused_at(self) -> float | None:
+        """When the guest was paused, in seconds after the beginning; None when it was not seen to pause."""
+        paused = (event.at for event in self.events if event.side == SOURCE and event.phase in _PAUSED)
+        return next(paused, None)
+
     def pause(self) -> float | None:
-        """Seconds that the guest stood still; None when it was not seen to pause, or not seen to go on.
+        """Seconds that the guest stood still for the API; None when it was not seen to pause, or not seen to go on.
 
         From the source's first pause to the destination's Running, or to the source's own when the migration failed.
         A source's Running counts only after it was seen to move.
         """
-        paused = None
-        for event in self.events:
-            if paused is None:
-                if event.side == SOURCE and event.phase in _PAUSED:
-                    paused = event.at
-            elif event.phase in _RESUMED:
-                return event.at - paused
-        return None
+        paused = self.paused_at()
+        if paused is None:
+            return None
+        resumed = (event.at for event in self.events if event.at >= paused and event.phase in _RESUMED)
+        return next((at - paused for at in resumed), None)
 
     def source_reached(self) -> str | None:
         """The last phase of the migration that the source showed; None when it showed none (an Error is no phase)."""

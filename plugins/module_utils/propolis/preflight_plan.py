@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .migration_request import WaitFor
 from .preflight import Check, Move, Outcome, Prediction
 
 Answer = Mapping[str, Any]
@@ -54,7 +55,7 @@ def numbers(move: Move, explicit: Mapping[str, Any]) -> list[Numbers]:
     return found
 
 
-def steps(move: Move, handed_out: Sequence[Numbers], timeout: float) -> list[str]:
+def steps(move: Move, handed_out: Sequence[Numbers], timeout: float, wait_for: WaitFor | None = None) -> list[str]:
     """What a run does after the checks, in order."""
     source, destination = move.source["name"], move.destination["name"]
     marks = [f"tell {source} that {move.instance} is about to leave"] if move.source["dialect"] == "2023-01" else []
@@ -64,7 +65,16 @@ def steps(move: Move, handed_out: Sequence[Numbers], timeout: float) -> list[str
         *marks,
         f"ask {destination} to fetch {move.instance} from {source}",
         f"follow both until {runs}, for {timeout:g} s at most",
+        *([_hear(move, wait_for)] if wait_for is not None else []),
     ]
+
+
+def _hear(move: Move, wanted: WaitFor) -> str:
+    keys = f"type {', '.join(map(repr, wanted.send))} and " if wanted.send else ""
+    return (
+        f"{keys}wait until the console of {move.instance} on {move.destination['name']} shows {wanted.expect!r}, for "
+        f"{wanted.timeout:g} s at most"
+    )
 
 
 def text(headline: str, what: Sequence[str], checks: Sequence[Check]) -> str:

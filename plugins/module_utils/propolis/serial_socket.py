@@ -26,6 +26,12 @@ else:
 _TEXT, _BINARY, _CLOSE = 1, 2, 8  # opcodes of RFC 6455
 
 
+def require_websocket() -> None:
+    """Raise MissingLibrary where the Python library for consoles is not installed."""
+    if not HAS_WEBSOCKET:
+        raise MissingLibrary("The Python library websocket-client is needed for serial consoles; install it here.")
+
+
 class News(Enum):
     """What a console tells."""
 
@@ -67,8 +73,7 @@ class Socket:
     """One connection to a console; opened without history. Raises Unreachable when it cannot be opened."""
 
     def __init__(self, server: Server, timeout: float) -> None:
-        if not HAS_WEBSOCKET:
-            raise MissingLibrary("The Python library websocket-client is needed for serial consoles; install it here.")
+        require_websocket()
         self._server = server
         try:
             # The user's proxies are not for machines of a lab network.

@@ -45,6 +45,7 @@ def move(pair: Pair, evidence: Path | None, *, generation: int = 2, check: bool 
         "timeout": 5.0,
         "ask_timeout": 0.5,
         "api": "auto",
+        "wait_for": None,
         "evidence": str(evidence) if evidence is not None else None,
     }
     return perform(params, check_mode=check)

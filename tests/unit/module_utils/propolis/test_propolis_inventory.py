@@ -46,6 +46,21 @@ def test_an_instance_that_can_be_has_no_problem():
         ({"vcpus": "many"}, "propolis_instances.vm0: spec.cpus"),
         ({"memory_mib": 0}, "propolis_instances.vm0: spec.memory_mib"),
         ({"vcpu": 2}, "propolis_instances.vm0: The instance has the member 'vcpu'; is 'vcpus' meant?"),
+        ({"console": {"wait_for": "up"}}, "propolis_instances.vm0.console.wait_for is 'up'; it must be a dictionary"),
+        ({"console": {"wait_for": {"expect": "("}}}, "expect is '(', which is not a regular expression"),
+        (
+            {"console": {"wait_for": {"expect": "up", "sent": []}}},
+            "propolis_instances.vm0.console.wait_for has sent; it knows expect, send",
+        ),
+        ({"console": {"wait_for": {"send": ["sync"]}}}, "propolis_instances.vm0.console.wait_for.expect is None"),
+        (
+            {"console": {"wait_for": {"expect": "up", "send": "sync"}}},
+            "propolis_instances.vm0.console.wait_for.send is 'sync'",
+        ),
+        (
+            {"console": {"wait_for": {"expect": "up", "timeout": 0}}},
+            "propolis_instances.vm0.console.wait_for.timeout is 0",
+        ),
         ({"disks": "boot"}, "propolis_instances.vm0.disks is 'boot'; expected a list."),
         ({"disks": ["boot"]}, "propolis_instances.vm0.disks[0] is 'boot'; expected a dictionary: {volume: NAME, slot"),
         (
