@@ -12,12 +12,8 @@ from ansible.utils.display import Display
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_migration import migration_options, perform
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.client import HAS_REQUESTS
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.redaction import scrub, secrets_in
+from ansible_collections.apiary.propolis.plugins.plugin_utils.liveness import is_on_controller, is_shown
 
-_LOCAL = frozenset({"local", "ansible.builtin.local"})
-# Callbacks whose output people read. Lines of our own would spoil that of any other.
-_HUMAN = frozenset(
-    {"default", "ansible.builtin.default", "minimal", "ansible.builtin.minimal", "yaml", "debug", "dense"}
-)
 _MODULE = "apiary.propolis.propolis_migration"
 
 display = Display()
@@ -34,31 +30,18 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
-        if not self._is_on_controller() or not HAS_REQUESTS:
+        if not is_on_controller(self._connection) or not HAS_REQUESTS:
             # Without the library here, the module may have another Python, and says what is missing if it has not.
             result.update(self._execute_module(module_name=_MODULE, task_vars=task_vars))
             return result
         _validation, params = self.validate_argument_spec(argument_spec=migration_options())
         check_mode = bool(self._task.check_mode)
-        tell = _teller(params) if self._shows_progress(params["progress"], check_mode=check_mode) else None
+        # A plan has no phases: in check mode there is something to show only where somebody insists on it.
+        shown = is_shown(params["progress"]) and not (check_mode and params["progress"] == "auto")
+        tell = _teller(params) if shown else None
         done = perform(params, check_mode=check_mode, tell=tell)
         result.update(_without_secrets(done, secrets_in(params["disks"])))
         return result
-
-    def _is_on_controller(self) -> bool:
-        return str(self._connection.transport) in _LOCAL or str(self._connection.ansible_name) in _LOCAL
-
-    @staticmethod
-    def _shows_progress(progress: str, *, check_mode: bool) -> bool:
-        if progress != "auto":
-            return progress == "always"
-        return not check_mode and _stdout_callback() in _HUMAN
-
-
-def _stdout_callback() -> str:
-    from ansible import constants  # noqa: PLC0415 (read when needed: configuration may be changed before)
-
-    return str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK"))
 
 
 def _teller(params: dict[str, Any]) -> Callable[[str], None]:

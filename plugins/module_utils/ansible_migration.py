@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .ansible_progress import progress_options
 from .ansible_propolis import api_options
 from .failures import CollectionError
 from .propolis.migration import Mover, Outcome
@@ -14,8 +15,6 @@ from .propolis.migration_evidence import leave_evidence
 from .propolis.migration_report import Report, line, report
 from .propolis.migration_request import Move
 from .propolis.serial_socket import require_websocket
-
-PROGRESS = ("auto", "always", "never")
 
 
 def _server_options(*, required: bool = True) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def migration_options() -> dict[str, Any]:
             },
         },
         "evidence": {"type": "path"},
-        "progress": {"type": "str", "default": "auto", "choices": list(PROGRESS)},
+        **progress_options(),
         **api_options(),
     }
 

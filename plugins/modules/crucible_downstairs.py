@@ -69,6 +69,7 @@ options:
 extends_documentation_fragment:
   - apiary.propolis.attributes
   - apiary.propolis.attributes.storage_host
+  - apiary.propolis.progress
 attributes:
   check_mode:
     support: full
@@ -175,6 +176,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_failures import fail
+from ansible_collections.apiary.propolis.plugins.module_utils.ansible_progress import progress_options
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import InvalidValueError
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.region import read_definition
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.serving import Downstairs, Keeper, described
@@ -260,6 +262,7 @@ def main() -> None:
             "run_dir": {"type": "path", "required": True},
             "allow_wildcard": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 30},
+            **progress_options(),
         },
         required_if=[("state", "started", needed), ("state", "restarted", needed)],
         supports_check_mode=True,

@@ -87,6 +87,7 @@ options:
 extends_documentation_fragment:
   - apiary.propolis.attributes
   - apiary.propolis.attributes.storage_host
+  - apiary.propolis.progress
 attributes:
   check_mode:
     support: full
@@ -235,6 +236,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_failures import fail
+from ansible_collections.apiary.propolis.plugins.module_utils.ansible_progress import progress_options
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.claim import Claim
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import InvalidValueError, NoRegionError
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.geometry import Geometry
@@ -376,6 +378,7 @@ def main() -> None:
             "executable": {"type": "str", "default": "crucible-downstairs"},
             "force": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 3600},
+            **progress_options(),
         },
         required_if=[("state", "present", ["uuid", "blocks_per_extent"])],
         mutually_exclusive=[("image", "clone_source")],

@@ -17,6 +17,7 @@ description:
   - Each time an instance is made its disks need a new, higher generation, see M(apiary.propolis.crucible_generation).
 extends_documentation_fragment:
   - apiary.propolis.propolis_api
+  - apiary.propolis.progress
 attributes:
   check_mode:
     description: Can run in check mode and tell what would be done, without changing anything.
@@ -151,6 +152,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_failures import fail
+from ansible_collections.apiary.propolis.plugins.module_utils.ansible_progress import progress_options
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_propolis import (
     REQUEST_TIMEOUT,
     api_options,
@@ -261,6 +263,7 @@ def main() -> None:
             "force": {"type": "bool", "default": False},
             "server_log": {"type": "path"},
             **api_options(),
+            **progress_options(),
         },
         supports_check_mode=True,
     )

@@ -30,6 +30,10 @@ notes:
 extends_documentation_fragment:
   - apiary.propolis.propolis_api
 attributes:
+  action:
+    description: Has a part that runs on the controller.
+    support: full
+    details: On the controller it does the work itself and shows each phase; elsewhere it runs the module.
   check_mode:
     description: Plans the move, with all that would make it refuse, and changes nothing.
     support: full

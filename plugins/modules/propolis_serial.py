@@ -16,6 +16,7 @@ description:
   - A server of January 2023 begins a new history at the destination of a move. What is shown there is read from its beginning.
 extends_documentation_fragment:
   - apiary.propolis.propolis_api
+  - apiary.propolis.progress
 requirements:
   - websocket-client (Python library, on the host where the module runs)
 attributes:
@@ -161,6 +162,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_failures import fail
+from ansible_collections.apiary.propolis.plugins.module_utils.ansible_progress import progress_options
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_propolis import api_options, require_requests
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.migration_request import read_server
@@ -215,6 +217,7 @@ def main() -> None:
                 "options": {"name": {"type": "str"}, "address": {"type": "str", "required": True}},
             },
             **api_options(),
+            **progress_options(),
         },
         supports_check_mode=True,
     )

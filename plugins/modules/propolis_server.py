@@ -18,6 +18,8 @@ description:
   - The bootrom and the program are looked at before anything is started. A server itself looks at its bootrom only when the first
     instance is made, and may die of it.
   - Needs nothing but Python's standard library.
+extends_documentation_fragment:
+  - apiary.propolis.progress
 attributes:
   check_mode:
     description: Can run in check mode and tell what would be done, without changing anything.
@@ -184,6 +186,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_failures import fail
+from ansible_collections.apiary.propolis.plugins.module_utils.ansible_progress import progress_options
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.address import Address
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.errors import BadAddress, BadDescription
@@ -274,6 +277,7 @@ def main() -> None:
             "timeout": {"type": "float", "default": 30},
             "force": {"type": "bool", "default": False},
             "allow_wildcard": {"type": "bool", "default": False},
+            **progress_options(),
         },
         required_if=[("state", "started", ["address"]), ("state", "restarted", ["address"])],
         supports_check_mode=True,
