@@ -321,6 +321,10 @@ def present(module: AnsibleModule, wanted: Wanted) -> dict[str, Any]:
         done = Seeded(todo.region, None, record, None) if todo.region else None
     else:
         done = carry_out(wanted, todo, program)
+        if done.set_aside is not None:
+            module.warn(
+                f"What an interrupted run left of {wanted.path} is now {done.set_aside}; remove it when nobody needs it."
+            )
     region = described(wanted, done.region if done else None)
     result = {"changed": todo.action != "none", "region": region, "diff": _difference(todo, region)}
     if done is not None:

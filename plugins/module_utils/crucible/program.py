@@ -7,7 +7,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,39 @@ class Outcome:
             code=meaning.code if meaning else None,
             details={"exit_status": self.exit_status, "command": list(self.command), "output": lines[-_LINES_KEPT:]},
         )
+
+
+@contextmanager
+def _ended_with_us() -> Iterator[Callable[[int], None]]:
+    """A signal that ends this process, such as Ansible's after Ctrl-C, ends the processes of a session before.
+
+    They would go on without us, perhaps for an hour, and whoever runs the play again would find the region in use.
+    Yields a function that is to be told the session as soon as it is there.
+    """
+    sessions: list[int] = []
+    ending: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        ending.append(number)
+        for session in sessions:
+            with suppress(ProcessLookupError):
+                os.killpg(session, signal.SIGKILL)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def begun(session: int) -> None:
+        sessions.append(session)
+        if ending:  # while the program was being started
+            end(ending[0], None)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    try:
+        yield begun
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if ending and not sessions:  # it could not be started
+            os.kill(os.getpid(), ending[0])
 
 
 class DownstairsProgram:
@@ -94,9 +128,25 @@ class DownstairsProgram:
 
     def _run(self, arguments: list[str]) -> Outcome:
         command = (self.executable, *arguments)
+        with _ended_with_us() as begun:
+            child = self._start(command)
+            begun(child.pid)
+            try:
+                stdout, stderr = child.communicate(timeout=self.timeout)
+            except subprocess.TimeoutExpired as error:
+                # All of its session: what a wrapper script started would keep the pipes, and us, waiting.
+                os.killpg(child.pid, signal.SIGKILL)
+                child.communicate()
+                raise ProgramError(
+                    f"{' '.join(command[:2])} did not end within {self.timeout:g} s and was killed; raise 'timeout'.",
+                    code="timed_out",
+                ) from error
+        return Outcome(command, child.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+    def _start(self, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
         try:
             # Ansible's run_command is not known here: this is code without Ansible.
-            child = subprocess.Popen(  # pylint: disable=ansible-bad-function
+            return subprocess.Popen(  # pylint: disable=ansible-bad-function
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 env={key: value for key, value in os.environ.items() if key != "RUST_BACKTRACE"},
                 start_new_session=True,
@@ -105,17 +155,6 @@ class DownstairsProgram:
             raise self._missing() from error
         except OSError as error:
             raise self._not_executable(why_not_run(error)) from error
-        try:
-            stdout, stderr = child.communicate(timeout=self.timeout)
-        except subprocess.TimeoutExpired as error:
-            # All of its session: what a wrapper script started would keep the pipes, and us, waiting.
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
-            raise ProgramError(
-                f"{' '.join(command[:2])} did not end within {self.timeout:g} s and was killed; raise 'timeout'.",
-                code="timed_out",
-            ) from error
-        return Outcome(command, child.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
     def _missing(self) -> InvalidValueError:
         return InvalidValueError(

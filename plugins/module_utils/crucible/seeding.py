@@ -85,9 +85,9 @@ def plan(wanted: Wanted, program: DownstairsProgram) -> Plan:
         region = None
     if region is not None and not interrupted:
         return _plan_for_existing(wanted, region, checksum)
-    if region is not None:
-        _check_unused(region)
-    elif not interrupted:
+    if interrupted:
+        _check_unused(wanted.path, region)
+    else:
         _check_empty(wanted.path)
     image = _check_creation(wanted, program, checksum)
     return Plan("create", image=image, interrupted=interrupted)
@@ -180,15 +180,20 @@ def differences_from(wanted: Wanted, region: Region) -> list[Difference]:
     return different + region.definition.geometry.differences_from(wanted.geometry)
 
 
-def _check_unused(region: Region) -> None:
-    users = users_of(region.path)
-    if users or region.max_generation > 0:
-        why = f"{users[0]} has it open" if users else f"generation {region.max_generation} is stored in it"
-        raise RegionError(
-            f"{region.path} was being made when an earlier run was interrupted, but it is in use: {why}. Nothing was "
-            f"changed; if it is whole, remove {Claim(region.path).path} and run again.",
-            code="region_in_use",
-        )
+def _check_unused(path: Path, region: Region | None) -> None:
+    """Raise RegionError when what an interrupted run left is in use; ``region`` is None when it cannot be read."""
+    users = users_of(path)
+    if not users and (region is None or region.max_generation == 0):
+        return
+    why = f"{users[0]} has it open" if users else f"generation {region.max_generation if region else 0} is stored in it"
+    advice = f"if it is whole, remove {Claim(path).path}"
+    if users and " create " in users[0].command:
+        advice = f"wait until that process has ended, or end it (kill {users[0].pid})"
+    raise RegionError(
+        f"{path} was being made when an earlier run was interrupted, but it is in use: {why}. Nothing was changed; "
+        f"{advice} and run again.",
+        code="region_in_use",
+    )
 
 
 def _check_empty(path: Path) -> None:

@@ -7,7 +7,9 @@ import fcntl
 import hashlib
 import json
 import os
+import select
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -399,6 +401,7 @@ def test_what_an_interrupted_run_of_ours_left_is_set_aside_and_made_anew(region,
     told = region(image={"src": str(image)}, executable=program)
     assert told["changed"]
     assert ("quarantined" in told) == (state != "nothing")
+    assert ("warnings" in told) == (state != "nothing")
     assert told["region"]["complete"]
     assert not (tmp_path / "r.making").exists()
     assert not region(image={"src": str(image)}, executable=program)["changed"]
@@ -410,6 +413,42 @@ def test_an_interrupted_region_that_was_used_meanwhile_is_left_alone(region, tmp
     told = region(executable=executable(tmp_path, "today"))
     assert told["failure"]["code"] == "region_in_use"
     assert "generation 4 is stored in it" in told["msg"]
+
+
+IMPORTING = """
+import sys
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.geometry import Geometry
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.program import DownstairsProgram
+from pathlib import Path
+DownstairsProgram(sys.argv[1], 60).create(Path(sys.argv[2]), "u", Geometry(512, 16, 3, False))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_ends_the_module_ends_the_import_too(tmp_path, number):
+    os.mkfifo(tmp_path / "begun")
+    program = script(tmp_path, f"echo $$ > {tmp_path / 'begun'}\nexec sleep 600")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    module = subprocess.Popen([sys.executable, "-c", IMPORTING, program, str(tmp_path / "r")], env=environment)
+    importing = int((tmp_path / "begun").read_text())
+    handle = os.pidfd_open(importing)
+    module.send_signal(number)
+    assert module.wait(10) == -number
+    assert select.select([handle], [], [], 10)[0], "the import goes on"
+    os.close(handle)
+
+
+def test_an_import_that_outlived_its_run_is_named_with_how_to_end_it(region, tmp_path):
+    interrupt(tmp_path)
+    make_raw(tmp_path / "r")
+    keeper = "import sys; sys.stdin.read() # create "
+    with extent_file(tmp_path / "r", 1).open() as held:
+        other = subprocess.Popen([sys.executable, "-c", keeper], stdin=subprocess.PIPE, pass_fds=[held.fileno()])
+    told = region(executable=executable(tmp_path, "today"))
+    other.communicate()
+    assert told["failure"]["code"] == "region_in_use"
+    assert f"or end it (kill {other.pid}) and run again." in told["msg"]
+    assert region(executable=executable(tmp_path, "today"))["changed"]
 
 
 def test_a_region_that_another_run_is_making_is_left_alone(region, tmp_path):
