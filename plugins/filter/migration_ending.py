@@ -77,8 +77,8 @@ def migration_ending(
     problem, source = intent["problem"], intent["source"]
     if problem:
         ending = endings.not_begun(name, problem["code"], problem["sentence"], problem["next_step"], None)
-    elif (plan or {}).get("refused"):
-        ending = endings.refused(name, source)
+    elif plan and plan.get("refused"):
+        ending = endings.refused(name, source, plan["checks"])
     elif allocation:
         ending = endings.not_allocated(name, source, allocation)
     else:

@@ -148,7 +148,7 @@ def migration_plan(
         source_log,
     )
     storage = list(dict.fromkeys(target["host"] for target in targets))
-    checks = preflight.check(move)
+    checks = [*preflight.check(move), *preflight_plan.too_low(move, explicit or {})]
     if hosts is not None:
         checks += preflight_hosts.check_hosts(
             intent["source"], intent["destination"], move.memory_mib, storage, hosts, any_cpu=any_cpu

@@ -4,8 +4,15 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 from by_hand import put_instance, stop
 from conftest import Machine, begin_anew
 
@@ -42,6 +49,55 @@ def test_fault_24_a_destination_of_another_revision_is_warned_of_in_the_plan(mac
         assert played.status == 0, played.output
         assert f"warned {machine.source} speaks 5.0.0, {machine.destination} speaks 2.0.0" in played.words
         nothing_was_done(machine)
+
+
+@contextmanager
+def odd_hosts(machine: Machine, folder: Path) -> Iterator[Path]:
+    """An inventory beside the lab's: the destination has another processor and a server of January 2023, ds2 the
+    Crucible of that age.
+
+    The processor is another /proc/cpuinfo, mounted for what Ansible runs on that host alone.
+    """
+    cpuinfo, python, bootrom = folder / "cpuinfo", folder / "python", folder / "server.toml"
+    cpuinfo.write_text("vendor_id\t: LabVendor\ncpu family\t: 99\nmodel name\t: Lab 9\n")
+    mounted = f'mount --bind {cpuinfo} /proc/cpuinfo && exec {sys.executable} "$@"'
+    python.write_text(f"#!/bin/sh\nexec unshare --mount sh -c '{mounted}' sh \"$@\"\n")
+    bootrom.write_text(f'bootrom = "{machine.lab.root / "share" / "OVMF_CODE.fd"}"\n')
+    downstairs = folder / "crucible-downstairs"
+    ours = (machine.lab.root / "bin" / "crucible-downstairs").read_text()
+    downstairs.write_text(ours.replace('"$@"', '--age 2023 "$@"'))
+    for program in (python, downstairs):
+        program.chmod(0o755)
+    inventory = folder / "odd.yml"
+    hosts = {
+        machine.destination: {"ansible_python_interpreter": str(python)},
+        "ds2": {"crucible_downstairs_executable": str(downstairs)},
+    }
+    inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+    run_of_2023 = [f"{machine.lab.root}/bin/propolis-server", "--age", "2023-01", "run", str(bootrom)]
+    with machine.lab.other_command(machine.destination, lambda argv: [*run_of_2023, argv[-1]]):
+        yield inventory
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another processor is a file that is mounted, which only root may do")
+def test_fault_24_another_age_another_processor_and_another_crucible_are_refused_and_only_the_second_may_be_allowed(
+    machine: Machine, tmp_path: Path
+) -> None:
+    here, there = machine.source, machine.destination
+    with odd_hosts(machine, tmp_path) as inventory:
+        for allowed in (False, True):
+            played = machine.move("-i", str(inventory), migration_any_cpu=allowed)
+            assert played.status != 0
+            played.says(
+                f"Plan: no move of vm0 from {here} to {there}, because of what is refused here",
+                f"refused {here} speaks 5.0.0, {there} speaks 2023-01; the two servers must be of one age",
+                f"{'warned' if allowed else 'refused'} The vendor of the processor is",
+                f"and LabVendor on {there}; a guest that uses what the other one lacks dies of it",
+                "refused The programs crucible-downstairs speak different message versions",
+                "(13 on ds0, 13 on ds1, 1 on ds2)",
+                "no number was spent",
+            )
+    nothing_was_done(machine)
 
 
 def test_fault_24_a_key_for_regions_that_are_not_encrypted_is_refused(machine: Machine) -> None:

@@ -12,15 +12,19 @@ from played_lab import ROOT
 BY_MODULE = str(ROOT / "tests" / "fixtures" / "moves_by_module.yml")
 
 
-def test_fault_12_a_number_that_is_not_above_all_floors_is_refused_with_both_numbers(machine: Machine) -> None:
-    played = machine.move(migration_generations={"vm0-boot": machine.generation})
-    assert played.status != 0
-    played.says(
-        "generation_too_low",
-        f"generation: {machine.generation} must not be used for volume",
-        f"it has to be more than {machine.spent}, which",
-        f"the next free one is {machine.spent + 1}",
-    )
+def test_fault_12_a_number_that_is_not_above_all_floors_is_refused_with_both_numbers_also_in_check_mode(
+    machine: Machine,
+) -> None:
+    for mode in ([], ["--check"]):
+        played = machine.move(*mode, migration_generations={"vm0-boot": machine.generation})
+        assert played.status != 0
+        played.says(
+            f"Plan: no move of vm0 from {machine.source} to {machine.destination}, because of what is refused here",
+            "generation_too_low",
+            f"generation: {machine.generation} must not be used for volume",
+            f"it has to be more than {machine.spent}, which",
+            f"the next free one is {machine.spent + 1}",
+        )
     assert machine.lab.state(machine.source) == "Running"
     assert machine.newest_number() == machine.spent
     machine.until_it_writes()

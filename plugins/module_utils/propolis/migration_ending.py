@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .intent import overtaken
+from .preflight import GENERATION, Outcome
 from .truth_details import generations_text
 from .verdict import Code, Reason
 
@@ -61,13 +62,15 @@ def not_begun(instance: str, code: str, sentence: str, next_step: str | None, ru
     return Ending(instance, verdict, sentence, sentence.rstrip("."), steps, failure, runs_on=runs_on)
 
 
-def refused(instance: str, source: str) -> Ending:
-    """The pre-flight found what would end badly, and the plan has said what."""
+def refused(instance: str, source: str, checks: Sequence[Mapping[str, Any]]) -> Ending:
+    """The pre-flight found what would end badly, and the plan, whose ``checks`` these are, has said what."""
     sentence = (
         f"{instance} runs on {source} as before, because of what is refused above; nothing was changed and no number "
         "was spent."
     )
-    return not_begun(instance, "refused", sentence, "mend what is refused, then run this again", source)
+    names = {check["name"] for check in checks if check["outcome"] == Outcome.REFUSED.value}
+    code = "generation_too_low" if names == {GENERATION} else "refused"
+    return not_begun(instance, code, sentence, "mend what is refused, then run this again", source)
 
 
 def not_allocated(instance: str, source: str, result: Mapping[str, Any]) -> Ending:

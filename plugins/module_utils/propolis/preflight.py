@@ -36,6 +36,10 @@ _FIXED_PAUSE = 0.25
 _DIRTY_SHARE = 0.02
 
 
+# The name of the condition on numbers that somebody insists on.
+GENERATION = "generation"
+
+
 class Outcome(Enum):
     """How a condition stands."""
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .migration_request import WaitFor
-from .preflight import Check, Move, Outcome, Prediction
+from .preflight import GENERATION, Check, Move, Outcome, Prediction, refused
 
 Answer = Mapping[str, Any]
 
@@ -44,15 +44,43 @@ def numbers(move: Move, explicit: Mapping[str, Any]) -> list[Numbers]:
     found = []
     for name, region in move.regions.items():
         volume = str(region["volume_id"])
-        sessions = [disk for server in (move.source, *move.others) for disk in server["disks"]]
-        ours = [disk for disk in sessions if str(disk["volume"]) == volume]
-        floors = [int(floor["generation"]) for floor in region["floors"]] + [int(disk["floor"] or 0) for disk in ours]
+        floors = [int(floor["generation"]) for floor in (*region["floors"], *_live(move, region))]
         last = int(region["generation"])
         before = next((disk["generation"] for disk in move.source["disks"] if str(disk["volume"]) == volume), None)
         hosts = tuple(replica.host for replica in move.replicas if replica.volume == name)
         after = explicit.get(name, max([last, *floors]) + 1)
         found.append(Numbers(name, before, last, after, hosts))
     return found
+
+
+def too_low(move: Move, explicit: Mapping[str, Any]) -> list[Check]:
+    """A refusal for each number that somebody insists on and that is not above all that is known of its volume.
+
+    Whoever hands the number out refuses it too, from what it then knows; here nothing has been asked of anybody yet.
+    """
+    found = []
+    for name, region in move.regions.items():
+        if name not in explicit:
+            continue
+        number, known = int(explicit[name]), [*region["floors"], *_live(move, region)]
+        floor = max(known, key=lambda one: int(one["generation"]), default=None)
+        if floor is not None and number <= int(floor["generation"]):
+            sentence = (
+                f"generation: {number} must not be used for volume {name}, it has to be more than "
+                f"{floor['generation']}, which {floor['source']} holds; the next free one is {floor['generation'] + 1}."
+            )
+            found.append(refused(GENERATION, sentence))
+    return found
+
+
+def _live(move: Move, region: Answer) -> list[Answer]:
+    """The numbers that live sessions of the volume hold, each with where that is."""
+    return [
+        {"generation": int(disk["floor"]), "source": f"disk {disk['name']} on {server['name']}"}
+        for server in (move.source, *move.others)
+        for disk in server["disks"]
+        if disk["floor"] and str(disk["volume"]) == str(region["volume_id"])
+    ]
 
 
 def steps(move: Move, handed_out: Sequence[Numbers], timeout: float, wait_for: WaitFor | None = None) -> list[str]:
@@ -86,8 +114,7 @@ def text(headline: str, what: Sequence[str], checks: Sequence[Check]) -> str:
 def headline(move: Move, prediction: Prediction, checks: Sequence[Check]) -> str:
     """``Plan: move vm0 from alpha to beta, in about 0.9 s, …``, or that it is refused."""
     where = f"{move.instance} from {move.source['name']} to {move.destination['name']}"
-    refused = sum(check.outcome is Outcome.REFUSED for check in checks)
-    if refused:
+    if any(check.outcome is Outcome.REFUSED for check in checks):
         return f"Plan: no move of {where}, because of what is refused here."
     return (
         f"Plan: move {where}, in about {prediction.seconds:.1f} s, with the guest paused for about "

@@ -301,3 +301,25 @@ def test_where_nothing_is_to_be_done_or_one_is_followed_the_plan_says_that() -> 
         "Plan: nothing is to be done, because vm0 is Running on beta already, at generation 3."
     )
     assert "follow migration m of vm0 from alpha to beta" in preflight_plan.follow("vm0", "alpha", "beta", "m")
+
+
+@pytest.mark.parametrize(
+    ("live", "asked", "floor"),
+    [
+        (3, 4, "4, which the ledger on ds0 holds; the next free one is 5"),
+        (3, 2, "4, which the ledger on ds0 holds; the next free one is 5"),
+        (9, 9, "9, which disk boot on alpha holds; the next free one is 10"),
+        (9, 5, "9, which disk boot on alpha holds; the next free one is 10"),
+        (9, 10, None),
+        (3, 5, None),
+    ],
+)
+def test_a_number_that_somebody_insists_on_is_refused_at_a_floor_and_below_it_with_the_floor_and_its_source(
+    live: int, asked: int, floor: str | None
+) -> None:
+    source = server("alpha", 1, "Running", disks=[disk(generation=live, floor=live)])
+    found = [
+        one.sentence for one in preflight_plan.too_low(replace(MOVE, source=source), {"vm0-boot": asked, "other": 1})
+    ]
+    begin = f"generation: {asked} must not be used for volume vm0-boot, it has to be more than "
+    assert found == ([f"{begin}{floor}."] if floor else [])
