@@ -21,6 +21,8 @@ from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.servic
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAY_SECONDS = 170
+# Read from a pipe, a packed module is read byte by byte, which costs more than a file that is written and removed.
+KEPT_PAYLOADS = {"ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"), "ANSIBLE_PIPELINING": "false"}
 HOSTS = {"alpha": 1, "beta": 2, "ds0": 11, "ds1": 12, "ds2": 13}  # inventories/lab/hosts.yml
 
 
@@ -114,6 +116,7 @@ class Lab:
         if variables:
             command += ["-e", json.dumps(variables)]
         own = {"LAB_ROOT": str(self.root), "LAB_NETWORK": self.network, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        own |= KEPT_PAYLOADS
         environment = {name: value for name, value in os.environ.items() if name != "ANSIBLE_COLLECTIONS_PATH"}
         self._plays += 1
         log = self.root.with_name(f"{self.root.name}-play-{self._plays}.log")
