@@ -70,6 +70,14 @@ options:
       - C(IP:port) of the repair API (the data port + 4000) of a downstairs that runs in mode V(ro).
       - Its region must have the same shape and another UUID. Programs of January 2023 cannot clone.
     type: str
+  verify:
+    description:
+      - Whether the data of a region that is there are read and compared with the image that was imported. That takes about as long as
+        reading the image.
+      - A region that a guest has written to has other data than its image, and is not compared. Data are always compared right after
+        an import.
+    type: bool
+    default: false
   executable:
     description: The program C(crucible-downstairs), by name or path.
     type: str
@@ -214,7 +222,8 @@ failure:
   type: dict
   contains:
     code:
-      description: A word to branch on, for example V(foreign_region), V(region_incomplete), V(other_image), V(disk_full).
+      description: A word to branch on, for example V(foreign_region), V(region_incomplete), V(other_image), V(data_changed),
+          V(disk_full).
       type: str
     message:
       description: The sentence of C(msg).
@@ -272,6 +281,7 @@ def wanted_from(params: dict[str, Any]) -> Wanted:
         image=source,
         checksum=image.get("checksum"),
         clone_source=params["clone_source"],
+        verify=params["verify"],
     )
 
 
@@ -379,6 +389,7 @@ def main() -> None:
                 "options": {"src": {"type": "path", "required": True}, "checksum": {"type": "str"}},
             },
             "clone_source": {"type": "str"},
+            "verify": {"type": "bool", "default": False},
             "executable": {"type": "str", "default": "crucible-downstairs"},
             "force": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 3600},

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from played_lab import Lab
 
 NAME = "spare"
 PORT = 9910
+SERVICE = f"crucible-downstairs-{NAME}-{PORT}"
 
 
 @pytest.fixture
@@ -32,15 +34,18 @@ def spare(lab: Lab, tmp_path: Path) -> Iterator[dict[str, Any]]:
         "image": {"src": str(image)},
     }
     for host in DOWNSTAIRS:
-        ProcessSupervisor(lab.root / f"hosts/{host}/crucible/run").stop(
-            f"crucible-downstairs-{NAME}-{PORT}", timeout=10
-        )
+        downstairs(lab, host).stop(SERVICE, timeout=10)
         subprocess.run(["rm", "-rf", str(place(lab, host).parent)], check=True)
 
 
 def place(lab: Lab, host: str) -> Path:
     """The directory of the spare volume's region on ``host``."""
     return lab.root / f"hosts/{host}/crucible/{NAME}/{PORT}"
+
+
+def downstairs(lab: Lab, host: str) -> ProcessSupervisor:
+    """What keeps the downstairs on ``host``."""
+    return ProcessSupervisor(lab.root / f"hosts/{host}/crucible/run")
 
 
 def changed_on(output: str) -> set[str]:
@@ -108,6 +113,22 @@ def test_fault_21_an_image_that_is_truncated_on_one_host_is_refused_there_before
     assert f"{image.with_suffix('.ds1')}" in played.words
     assert f"expected {checksum}" in played.words, played.output
     assert [host for host in DOWNSTAIRS if place(lab, host).exists()] == ["ds0", "ds2"]
+
+
+def test_fault_21_regions_that_were_made_from_different_images_are_not_served(lab: Lab, spare: dict[str, Any]) -> None:
+    image = Path(spare["image"]["src"])
+    sums = {}
+    for host in DOWNSTAIRS:
+        data = image.read_bytes()
+        copy = image.with_suffix(f".{host}")
+        copy.write_bytes(b"x" + data[1:] if host == "ds1" else data)
+        sums[host] = hashlib.sha256(copy.read_bytes()).hexdigest()
+    src = f"{image.with_suffix('')}.{{{{ inventory_hostname }}}}"
+    played = lab.play("seed", crucible_volumes={NAME: {**spare, "image": {"src": src}}})
+    assert played.status != 0
+    listed = ", ".join(f"{sums[host]} on {host}" for host in DOWNSTAIRS)
+    played.says(f"The regions of {NAME} were made from different images: {listed}. Nothing was served of them.")
+    assert not any(downstairs(lab, host).status(SERVICE).running for host in DOWNSTAIRS)
 
 
 def test_fault_21_a_machine_is_not_moved_whose_regions_were_made_from_different_images(machine: Machine) -> None:

@@ -35,7 +35,10 @@ _FILES_BESIDE_EXTENTS = 13
 
 @dataclass(frozen=True)
 class Wanted:
-    """The region that is to be there. ``checksum`` is ``sha256:...``; ``clone_source`` is IP:port of a repair API."""
+    """The region that is to be there. ``checksum`` is ``sha256:...``; ``clone_source`` is IP:port of a repair API.
+
+    ``verify``: the data of one that is there are read, and compared with its image as long as no guest has written.
+    """
 
     path: Path
     uuid: str
@@ -43,6 +46,7 @@ class Wanted:
     image: Path | None = None
     checksum: str | None = None
     clone_source: str | None = None
+    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,8 @@ def _plan_for_image(wanted: Wanted, region: Region, path: Path, checksum: str | 
                 code="other_image",
                 details={"found": record.sha256, "expected": checksum},
             )
+        if wanted.verify and region.max_generation == 0 and not region.dirty:
+            _check_data(region, record)
         return Plan("none", region)
     if region.never_flushed and region.max_generation == 0 and not users_of(region.path):
         raise RegionError(
@@ -171,6 +177,19 @@ def _plan_for_image(wanted: Wanted, region: Region, path: Path, checksum: str | 
             details={"found": found, "expected": image.sha256},
         )
     return Plan("adopt", region, image)
+
+
+def _check_data(region: Region, record: ImageRecord) -> None:
+    """Raise RegionError when a region that no guest has written to holds other data than were imported."""
+    found = data_sha256(region, record.size)
+    if found != record.sha256:
+        raise RegionError(
+            f"{region.path}: its first {record.size} bytes have sha256 {found}, and the image that was imported "
+            f"({record.source}) has {record.sha256}; no guest has written to it, so it was changed by something else. "
+            "Remove it with state=absent and make it anew.",
+            code="data_changed",
+            details={"found": found, "expected": record.sha256},
+        )
 
 
 def differences_from(wanted: Wanted, region: Region) -> list[Difference]:

@@ -41,6 +41,18 @@ class FoundRegion:
         return Geometry(*(self.found[name] for name in _GEOMETRY))
 
 
+def different_images(name: str, images: Sequence[tuple[str, str]]) -> str | None:
+    """The sentence on regions of volume ``name`` that hold different images, None where they agree.
+
+    ``images`` are pairs of a host and the sha256 of the image that its region was made from. What was imported was
+    compared with that image, so these are also the checksums of the data as long as no guest has written to them.
+    """
+    if len({checksum for _host, checksum in images}) <= 1:
+        return None
+    listed = ", ".join(f"{checksum} on {host}" for host, checksum in images)
+    return f"The regions of {name} were made from different images: {listed}."
+
+
 def survey_volume(name: str, volume: Mapping[str, Any], regions: Sequence[FoundRegion]) -> dict[str, Any]:
     """What the regions of volume ``name`` agree on, and the floors of its next generation.
 
@@ -54,10 +66,9 @@ def survey_volume(name: str, volume: Mapping[str, Any], regions: Sequence[FoundR
     geometries = {f"{region.host}:{region.target['port']}": region.geometry() for region in regions}
     if differences := disagreements(geometries):
         raise GeometryMismatchError(f"The regions of {name} differ: {'; '.join(differences)}.")
-    images = {region.host: region.found["image"]["sha256"] for region in regions if region.found["image"]}
-    if len(set(images.values())) > 1:
-        listed = ", ".join(f"{checksum} on {host}" for host, checksum in images.items())
-        raise GeometryMismatchError(f"The regions of {name} were made from different images: {listed}.")
+    images = [(region.host, str(region.found["image"]["sha256"])) for region in regions if region.found["image"]]
+    if problem := different_images(name, images):
+        raise GeometryMismatchError(problem)
     geometry = next(iter(geometries.values()))
     for field, found in geometry.as_dict().items():
         if field in volume and volume[field] != found:

@@ -257,6 +257,28 @@ def test_an_interrupted_import_of_somebody_else_is_refused(region, tmp_path, ima
     assert "looks like an interrupted import: 2 extents" in told["msg"]
 
 
+def test_the_data_of_a_region_that_no_guest_wrote_to_are_compared_with_its_image_when_that_is_asked_for(
+    region, tmp_path, image, program
+):
+    region(image={"src": str(image)}, executable=program)
+    image.unlink()  # what was imported is known without it
+    assert not region(image={"src": str(image)}, verify=True)["changed"]
+    with extent_file(tmp_path / "r", 0).open("r+b") as extent:
+        extent.write(b"other")
+    assert not region(image={"src": str(image)})["changed"]
+    told = region(image={"src": str(image)}, verify=True)
+    changed = hashlib.sha256(b"other" + DATA[5:]).hexdigest()
+    assert told["failure"]["code"] == "data_changed"
+    assert f"its first {len(DATA)} bytes have sha256 {changed}, and the image that was imported" in told["msg"]
+    assert told["failure"]["details"] == {"found": changed, "expected": hashlib.sha256(DATA).hexdigest()}
+
+
+def test_the_data_of_a_region_that_a_guest_wrote_to_are_not_compared(region, tmp_path, image):
+    make_raw(tmp_path / "r", ((4, 9, False), (0, 1, False), (0, 0, False)), DATA[::-1])
+    image_file.write_record(tmp_path / "r", image_file.look_at_image(image, _rest_of(tmp_path / "r")[0].geometry, None))
+    assert not region(image={"src": str(image)}, verify=True)["changed"]
+
+
 def test_a_region_imported_by_hand_is_adopted_when_it_holds_the_image(region, tmp_path, image):
     make_raw(tmp_path / "r", ((0, 1, False), (0, 1, False), (0, 0, False)), DATA)
     told = region(check=True, image={"src": str(image)})
