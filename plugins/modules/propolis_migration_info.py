@@ -80,8 +80,9 @@ EXAMPLES = r"""
 RETURN = r"""
 status:
   description:
-    - How it stands in one word, V(running), V(moving), V(starting), V(created), V(stopped) or V(lost), else the verdict.
+    - How it stands in one word, V(running), V(moving), V(starting), V(created), V(stopped), V(lost) or V(gone), else the verdict.
     - V(stopped) is said of an instance that no server holds, too. V(lost) is one that runs nowhere although nobody stopped it.
+    - V(gone) is one that was moved and then stopped or lost, when the server that could say which was ended or started anew since.
   returned: success
   type: str
   sample: running

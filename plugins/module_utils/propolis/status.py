@@ -43,6 +43,7 @@ _WORDS = {
     Reason.CREATED_ONLY: "created",
     Reason.STOPPED: "stopped",
     Reason.NOBODY: "lost",
+    Reason.VANISHED: "gone",
 }
 _CALM = frozenset({"running", "moving", "starting", "created", "stopped"})
 
@@ -100,10 +101,13 @@ def _about(instance: InstanceName, sighting: Sighting) -> Sighting:
 
 
 def _gave_away(first: Sighting, other: Sighting, instance: InstanceName) -> bool:
-    """``first`` has ended because it handed the instance over, which ``other`` (or nobody) holds now."""
-    outgoing = first.outgoing
-    handed_over = outgoing is not None and outgoing.phase is Phase.FINISH
-    return handed_over and place(first, instance.id) is Place.OFF and place(other, instance.id) is not Place.OFF
+    """``first`` has ended because it handed the instance over, which ``other`` held after it, or nobody did."""
+    ended_too = place(other, instance.id) is Place.OFF and _handed_over(other)
+    return place(first, instance.id) is Place.OFF and _handed_over(first) and not ended_too
+
+
+def _handed_over(sighting: Sighting) -> bool:
+    return sighting.outgoing is not None and sighting.outgoing.phase is Phase.FINISH
 
 
 def _moves_to(other: Sighting, first: Sighting, instance: InstanceName) -> bool:

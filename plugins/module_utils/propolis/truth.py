@@ -223,8 +223,16 @@ def _destination_idle(scene: Scene) -> Finding:
         return _waits(Code.UNKNOWN, Reason.SILENT)
     if at_source is Place.STOPPING or scene.case.answer_pending or scene.destination_place is Place.STOPPING:
         return _waits(Code.NOBODY_RUNS, Reason.NOBODY)
-    lost = scene.was_lost if scene.case.is_looking else not scene.was_stopped
-    return _finding(Code.NOBODY_RUNS, Reason.NOBODY if lost else Reason.STOPPED)
+    return _finding(Code.NOBODY_RUNS, _why_nobody_runs(scene))
+
+
+def _why_nobody_runs(scene: Scene) -> Reason:
+    if not scene.case.is_looking:
+        return Reason.STOPPED if scene.was_stopped else Reason.NOBODY
+    if scene.was_lost:
+        return Reason.NOBODY
+    # Long after a move, the server that it went to may have been ended or started anew, and knows nothing any more.
+    return Reason.VANISHED if scene.source_handed_over and not scene.was_stopped else Reason.STOPPED
 
 
 def _source_alone_runs(scene: Scene) -> Finding:

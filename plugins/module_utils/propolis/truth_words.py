@@ -319,6 +319,16 @@ def _stopped(scene: Scene, finding: Finding) -> Words:
     return Words(f"{scene.case.instance.name} runs nowhere: {how}", _start_again(scene)[:1])
 
 
+def _vanished(scene: Scene, finding: Finding) -> Words:
+    destination = scene.destination.server
+    return Words(
+        f"{scene.case.instance.name} runs nowhere: {scene.source.server} handed it over, and {destination} "
+        f"{place_words(scene.destination, scene.destination_place)}. It was stopped there or lost with its server, "
+        "which was ended or started anew since, so nobody can say which",
+        _start_again(scene),
+    )
+
+
 def _id(sighting: Sighting) -> str:
     record = sighting.outgoing or sighting.incoming
     return record.id if record is not None else "of unknown id"
@@ -364,4 +374,5 @@ _WORDS: Mapping[Reason, Callable[[Scene, Finding], Words]] = {
     Reason.SOURCE_STUCK: _source_stuck,
     Reason.NOBODY: _nobody,
     Reason.STOPPED: _stopped,
+    Reason.VANISHED: _vanished,
 }

@@ -74,6 +74,7 @@ class Reason(Enum):
     SOURCE_STUCK = "source_stuck"
     NOBODY = "nobody"  # the machine was lost from memory
     STOPPED = "stopped"  # somebody ended it: nothing was lost
+    VANISHED = "vanished"  # stopped or lost: the server that knew has been ended or started anew since
 
 
 class Began(Enum):
@@ -171,9 +172,8 @@ class Scene:
 
     @property
     def was_lost(self) -> bool:
-        """It was lost from memory: a server says Failed, or the source handed it over to nobody who runs it."""
-        ends = (self.source_place, self.destination_place)
-        return Place.FAILED in ends or (self.source_handed_over and not self.was_stopped)
+        """It was lost from memory: a server says Failed."""
+        return Place.FAILED in (self.source_place, self.destination_place)
 
     @property
     def source_gave_up(self) -> bool:

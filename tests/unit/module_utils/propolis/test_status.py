@@ -56,8 +56,8 @@ FINISHED, UNDER_WAY, FAILED = (record(phase) for phase in (Phase.FINISH, Phase.R
         ((says(ALPHA, State.STARTING), says(BETA)), "starting", False),
         ((says(ALPHA, State.FAILED), says(BETA)), "lost", True),
         ((says(ALPHA, State.DESTROYED, outgoing=FINISHED), says(BETA, State.FAILED)), "lost", True),
-        ((says(ALPHA, State.DESTROYED, outgoing=FINISHED), gone(BETA)), "lost", True),
-        ((says(ALPHA, State.DESTROYED, outgoing=FINISHED), says(BETA)), "lost", True),
+        ((says(ALPHA, State.DESTROYED, outgoing=FINISHED), gone(BETA)), "gone", True),
+        ((says(ALPHA, State.DESTROYED, outgoing=FINISHED), says(BETA)), "gone", True),
         ((says(ALPHA, State.RUNNING), says(BETA, State.RUNNING)), "split_brain", True),
         ((Sighting(ALPHA, Reach.UNREACHABLE, error="no route"), says(BETA)), "unknown", True),
     ],
@@ -71,6 +71,19 @@ def test_each_standing_has_its_word(seen: tuple[Sighting, ...], word: str, alarm
 def test_what_is_well_is_said_without_what_a_move_would_have_changed() -> None:
     sentence = judge_standing(VM, [says(ALPHA, State.RUNNING), says(BETA)]).sentence
     assert sentence == "vm0 runs on alpha; nothing is left to do."
+
+
+def test_of_a_machine_that_its_last_server_knows_nothing_of_any_more_neither_stop_nor_loss_is_claimed() -> None:
+    verdict = judge_standing(VM, [says(ALPHA, State.DESTROYED, outgoing=FINISHED), says(BETA)])
+    assert verdict.sentence.startswith("vm0 runs nowhere: alpha handed it over, and beta ")
+    assert "It was stopped there or lost with its server" in verdict.sentence
+    assert "start it on any one server" in verdict.sentence
+
+
+def test_a_machine_that_was_moved_and_then_stopped_was_stopped_where_it_went() -> None:
+    seen = [says(ALPHA, State.DESTROYED, outgoing=FINISHED), says(BETA, State.DESTROYED, incoming=FINISHED)]
+    for order in (seen, seen[::-1]):
+        assert "it was stopped on beta" in judge_standing(VM, order).sentence
 
 
 def test_one_server_alone_is_enough_to_ask() -> None:
