@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a move ends on the terminal, what a failed one leaves behind, and what a policy does about it."""
+"""How a move ends on the terminal, and what a failed one leaves behind."""
 
 from __future__ import annotations
 
@@ -69,42 +69,6 @@ def test_a_failed_move_says_each_thing_once_and_leaves_its_evidence_in_a_private
     told = json.loads((folder / "migration.json").read_text())
     assert told["failure"]["code"] == "failed_on_source"
     assert any(event["phase"] == "RamPush" for event in told["migration"]["timeline"])
-
-
-@pytest.mark.parametrize("policy", ["restart_on_source", "restart_on_destination"])
-def test_a_machine_that_was_lost_is_started_again_where_the_policy_says_and_the_move_has_failed(
-    lab: Lab, policy: str
-) -> None:
-    source, destination = place(lab)
-    before = newest(lab)
-    dies(lab, "Activate")
-    played = lab.play(MOVE, migration_destination=destination, migration_on_failure=policy)
-    there = source if policy == "restart_on_source" else destination
-    assert played.status != 0
-    again = f"vm0 was lost from memory and started again cold on {there} at generation {before + 2}."
-    assert again in played.words, played.output[-3000:]
-    assert "Verdict: nobody_runs" in played.words
-    assert place(lab)[0] == there
-    assert newest(lab) == before + 2
-    assert evidence(played).is_dir()
-
-
-def test_a_machine_of_which_nobody_can_tell_is_never_started_again(lab: Lab) -> None:
-    _source, destination = place(lab)
-    before = newest(lab)
-    lab.fault(steps=[{"side": "destination", "phase": "Activate", "action": "stall"}])
-    playing = lab.begin(
-        MOVE, migration_destination=destination, migration_on_failure="restart_on_source", migration_timeout=15
-    )
-    lab.until("the machine is handed over", lambda: lab.state(_source) == "Destroyed", PLAY_SECONDS)
-    with lab.frozen(destination):
-        played = playing.ended()
-    assert played.status != 0
-    assert "started again cold" not in played.output
-    assert "start no other copy" in played.words or "do not stop" in played.words, played.output[-3000:]
-    assert newest(lab) == before + 1
-    lab.fault()
-    assert place(lab)[0] == destination
 
 
 def test_check_mode_says_what_would_be_done_and_that_nothing_is_to_be_done_and_spends_nothing(lab: Lab) -> None:
