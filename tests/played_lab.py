@@ -75,6 +75,15 @@ class Playing:
         self.send(signal.SIGKILL)
         self.process.wait()
 
+    @contextlib.contextmanager
+    def halted(self) -> Iterator[None]:
+        """Nothing of the play goes on for a while; a kill in that time is the last of it."""
+        self.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
     def ended(self) -> Played:
         """Wait for the end of the play; one that does not end is killed and is a failure."""
         try:

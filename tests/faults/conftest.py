@@ -15,7 +15,7 @@ from namespaced_lab import NamespacedLab, namespaced_lab
 from namespaces import CONTROLLER, lacking
 from played_lab import PLAY_SECONDS, ROOT, Lab
 
-__all__ = ["DOWNSTAIRS", "INSTANCE_ONLY", "SERVERS", "VM", "Machine", "begin_anew", "healthy"]
+__all__ = ["DOWNSTAIRS", "INSTANCE_ONLY", "SERVERS", "VM", "Machine", "begin_anew", "healthy", "put_up", "take_down"]
 
 # Each test waits for several plays, one after the other; each of them has a time of its own.
 _TEST_SECONDS = 4 * PLAY_SECONDS
@@ -38,10 +38,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab for all tests of one worker, in place but with nothing running."""
     one = Lab(tmp_path_factory.mktemp("faults") / "lab", _network())
     try:
-        _put_up(one)
+        put_up(one)
         yield one
     finally:
-        _take_down(one)
+        take_down(one)
 
 
 @pytest.fixture(scope="session")
@@ -53,20 +53,20 @@ def namespaced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NamespacedL
     with namespaced_lab(tmp_path_factory.mktemp("faults-namespaced"), "10.23.80") as one:
         try:
             with one.wires.inside(CONTROLLER):
-                _put_up(one)
+                put_up(one)
             yield one
         finally:
             one.wires.mend()
             with one.wires.inside(CONTROLLER):
-                _take_down(one)
+                take_down(one)
 
 
-def _put_up(lab: Lab) -> None:
+def put_up(lab: Lab) -> None:
     played = lab.play("lab_up")
     assert played.status == 0, played.output[-3000:]
 
 
-def _take_down(lab: Lab) -> None:
+def take_down(lab: Lab) -> None:
     played = lab.play("lab_down")
     assert played.status == 0, played.output[-3000:]
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import signal
 
 import pytest
 from conftest import Machine
@@ -80,9 +79,8 @@ def test_fault_15_a_rival_that_comes_after_the_number_and_before_the_request_is_
 ) -> None:
     first = machine.begin_move(migration_controller="desk")
     until_said(first, RECORDS)
-    first.send(signal.SIGSTOP)
-    second = machine.move(migration_controller="laptop")
-    first.send(signal.SIGCONT)
+    with first.halted():
+        second = machine.move(migration_controller="laptop")
     only_the_first(machine, first.ended(), second)
 
 
