@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import by_hand
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.observation import ServerName
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.serial import Wish, listen
 from conftest import INSTANCE_ONLY, Machine
 from played_lab import PLAY_SECONDS
 
@@ -63,6 +65,31 @@ def test_fault_16_a_stop_by_hand_at_the_destination_ends_the_machine_there_and_t
         f"generation {machine.spent + 2} or higher",
     )
     assert [lab.state(host) for host in (machine.source, machine.destination)] == ["Destroyed", "Destroyed"]
+    assert machine.newest_number() == machine.spent + 1
+
+
+def test_a_guest_that_switches_itself_off_during_the_move_has_ended_at_the_destination_and_is_not_called_lost(
+    machine: Machine,
+) -> None:
+    lab = machine.lab
+    moving = machine.begin_stalled_move()
+    at = ServerName(machine.source, lab.address(machine.source))
+    assert listen(Wish(at, send=("root", "poweroff"), expect=r"^Power down\.", timeout=20)).match
+    lab.fault()
+    played = moving.ended()
+    lab.until("it has ended", lambda: lab.state(machine.destination) == "Destroyed")
+    assert lab.state(machine.source) == "Destroyed"
+    assert machine.newest_number() == machine.spent + 1
+    # It runs there for a moment, and the play may have seen it in that.
+    if played.status == 0:
+        played.says(f"vm0 runs on {machine.destination} at generation {machine.spent + 1}")
+    else:
+        played.says(
+            f"vm0 runs nowhere: it was stopped on {machine.destination}, where it was moved from {machine.source}"
+        )
+    again = machine.move()
+    assert again.status != 0
+    again.says("vm0 runs on no server of the inventory and cannot be moved", "no number was spent")
     assert machine.newest_number() == machine.spent + 1
 
 

@@ -143,6 +143,20 @@ def test_a_large_machine_on_a_thin_line_is_predicted_to_stand_still_for_long(mac
     nothing_was_done(machine)
 
 
+def test_after_a_reboot_of_hosts_their_services_return_the_ledger_is_right_and_the_machine_can_move_there(
+    machine: Machine,
+) -> None:
+    for host in (machine.destination, "ds0"):
+        machine.lab.kill(host)
+    for host in (machine.destination, "ds0"):
+        machine.lab.restart(host)
+    machine.until_all_active()
+    played = machine.move()
+    assert played.status == 0, played.output
+    machine.is_at(machine.destination, machine.spent + 1)
+    assert len({tuple(numbers) for numbers in machine.lab.ledgers().values()}) == 1
+
+
 def test_after_a_power_cut_of_all_hosts_the_machine_boots_with_a_number_that_was_never_used(machine: Machine) -> None:
     for host in ("alpha", "beta", "ds0", "ds1", "ds2"):
         machine.lab.kill(host)
