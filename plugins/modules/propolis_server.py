@@ -24,6 +24,7 @@ attributes:
   check_mode:
     description: Can run in check mode and tell what would be done, without changing anything.
     support: full
+    details: A server that runs and would be left as it is has to answer also in check mode.
   diff_mode:
     description: Returns state, command line and configuration file before and after.
     support: full
@@ -194,6 +195,7 @@ from ansible_collections.apiary.propolis.plugins.module_utils.propolis.server_pr
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.server_states import (
     ServerGoal,
     carry_out_server,
+    foresee_server,
     plan_server,
 )
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors import choose
@@ -248,7 +250,7 @@ def run(module: AnsibleModule) -> None:
         wanted = {"state": "running", "argv": list(definition.argv), "config": definition.config_content}
     elif plan.stop or plan.forget:
         wanted = {**before, "state": "stopped", "argv": [], "config": None if plan.forget else before["config"]}
-    status = plan.status if module.check_mode else carry_out_server(plan, service)
+    status = foresee_server(plan, service) if module.check_mode else carry_out_server(plan, service)
     module.exit_json(
         changed=plan.changed,
         server=describe(status, definition, has_address=params["address"] is not None),

@@ -231,7 +231,8 @@ def test_a_program_that_is_missing_or_cannot_be_run_is_named_on_each_host(lab: L
         beta={"propolis_server_executable": str(text)},
     )
     diskless = {**VM0, "id": "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a0c", "disks": [], "port": 8011}
-    refused(lab, "boot", *words[2:], arguments=more, propolis_instances={"vm7": diskless})
+    each_alone = {"propolis_server_all_or_none": False, "propolis_instances": {"vm7": diskless}}
+    refused(lab, "boot", *words[2:], arguments=more, **each_alone)
 
 
 def test_a_host_that_cannot_be_reached_is_named_and_no_number_is_spent(lab: Lab, tmp_path: Path) -> None:
@@ -240,8 +241,10 @@ def test_a_host_that_cannot_be_reached_is_named_and_no_number_is_spent(lab: Lab,
     refused(lab, "migrate", *words, arguments=inventory(tmp_path, ds2=away), migration_destination="alpha")
 
 
-def test_fault_23_a_stranger_on_the_port_of_a_server_is_named_with_its_process(lab: Lab) -> None:
-    diskless = {**VM0, "id": "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a0c", "disks": [], "port": 8011, "hosts": ["alpha"]}
+def test_fault_23_a_stranger_on_the_port_of_a_server_is_named_with_its_process_and_no_server_is_started_anywhere(
+    lab: Lab,
+) -> None:
+    diskless = {**VM0, "id": "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a0c", "disks": [], "port": 8011}
     with closing(socket.create_server((f"{lab.network}.1", 8011))):
         words = (f"propolis-server-vm7 cannot listen on {lab.network}.1:8011: process {os.getpid()}",)
         refused(lab, "boot", *words, propolis_instances={"vm7": diskless})

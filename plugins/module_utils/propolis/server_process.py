@@ -23,6 +23,7 @@ from .server_probe import Answering, Probe, probe
 _BOOTROM_PAGE = 4096
 _LARGEST_BOOTROM = 2 * 1024 * 1024
 _PROBE_TIMEOUT = 3.0  # seconds; a healthy server answers within milliseconds
+_DEAF_PROBES = 3  # in a row: a server that answered before and is deaf for so long does not come to itself
 _ADDRESS_ARGUMENT = 3  # EXECUTABLE run BOOTROM-OR-CONFIG ADDRESS [VNC]
 _STOP_TIMEOUT = 5.0
 
@@ -219,16 +220,20 @@ class ServerService:
         except OSError as error:
             raise ServerProcessError(f"config: {path} cannot be written: {error.strerror}.") from error
 
-    def _wait_until_ready(self) -> Status:
+    def _wait_until_ready(self, *, ran_before: bool = False) -> Status:
         address = self.definition.address
         last = Probe(Answering.NOTHING)
+        deaf = 0
 
         def look() -> Status | None:
-            nonlocal last
+            nonlocal last, deaf
             status = self.status()
             if not status.running:
                 return status
             last = probe(address, min(_PROBE_TIMEOUT, self.timeout))
+            deaf = deaf + 1 if last.answering is Answering.DEAF else 0
+            if ran_before and deaf == _DEAF_PROBES:
+                raise self._deaf(status)
             return status if last.answering is Answering.SERVER else None
 
         status = wait_until(look, self.timeout)
@@ -251,8 +256,18 @@ class ServerService:
         return status
 
     def wait_until_ready(self) -> Status:
-        """The same for a server that runs already."""
-        return self._wait_until_ready()
+        """The same for a server that runs already; one that stays deaf is not waited for until the time is over."""
+        return self._wait_until_ready(ran_before=True)
+
+    def _deaf(self, status: Status) -> ServerProcessError:
+        name, address = self.definition.name, self.definition.address
+        return ServerProcessError(
+            f"{name} (process {status.pid}) at {address} {Answering.DEAF.value}, asked {_DEAF_PROBES} times; nothing "
+            f"was changed. Look at its log {status.log}; state restarted with force ends it, and with it any instance "
+            "that it holds.",
+            code="server_deaf",
+            details={"pid": status.pid, "address": str(address), "log": str(status.log) if status.log else None},
+        )
 
     def stop(self) -> bool:
         """End the process; true when there was one."""

@@ -50,6 +50,11 @@ def plan_server(goal: ServerGoal, service: ServerService) -> ServerPlan:
     return ServerPlan(stop=status.running, start=False, forget=goal is ServerGoal.ABSENT and known, status=status)
 
 
+def foresee_server(plan: ServerPlan, service: ServerService) -> Status:
+    """What is true now, for somebody who only looks: a server that shall stay as it is must answer. Changes nothing."""
+    return service.wait_until_ready() if plan.status.running and not plan.changed else plan.status
+
+
 def carry_out_server(plan: ServerPlan, service: ServerService) -> Status:
     """Do it, and return what is then true. A server that is left running is waited for until it answers."""
     if plan.stop:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import propolis_samples as samples
 import pytest
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis import server_process
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.address import Address
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.errors import BadAddress
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.server_process import (
@@ -155,6 +157,22 @@ class TestProcesses:
             place.bring(ServerGoal.STOPPED)
         assert caught.value.code == "server_deaf"
         assert caught.value.details["log"]
+
+    def test_a_server_that_ran_and_is_frozen_is_told_long_before_the_time_is_over(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server_process, "_PROBE_TIMEOUT", 0.05)
+        place.bring(ServerGoal.STARTED)
+        pid = place.service().status().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(ServerProcessError, match=f"process {pid}.* does not answer, asked 3 times") as caught:
+                place.bring(ServerGoal.STARTED, timeout=3600)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert caught.value.code == "server_deaf"
+        assert place.service().status().pid == pid
 
     def test_a_port_in_use_by_a_stranger_is_refused_with_the_stranger_named(self, place: Place) -> None:
         with socket.create_server(("127.0.0.1", place.port)), pytest.raises(ServerProcessError) as caught:
