@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import gc
 import hashlib
 import importlib
 import io
@@ -79,6 +80,12 @@ class CallbackModule(CallbackBase):
         # Filters would be imported anew by each of the processes that do the tasks; what is imported here, they have.
         for path in (_ROOT / "plugins" / "filter").glob("[a-z]*.py"):
             importlib.import_module(f"{_PLUGINS}.filter.{path.stem}")
+
+    def v2_playbook_on_play_start(self, play: object) -> None:
+        # Each task is a process forked from this one, for a moment: looking for garbage would only copy memory.
+        del play
+        gc.freeze()
+        gc.disable()
 
     def v2_playbook_on_stats(self, stats: object) -> None:
         """Compile what this play has packed: after it, so that nobody waits for it."""
