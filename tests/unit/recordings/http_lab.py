@@ -168,7 +168,7 @@ class Lab:
             popen = subprocess.Popen(
                 [sys.executable, *([module] if module.endswith(".py") else ["-m", module]), *arguments],
                 cwd=self.folder,
-                env=environment(),
+                env={**environment(), "TMPDIR": str(self.folder)},  # where the names of machines are locked: one host
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

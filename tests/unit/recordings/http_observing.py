@@ -65,7 +65,8 @@ def log_records(output: str) -> list[dict[str, Any]]:
 def publications(output: str) -> list[Publication]:
     """All publications in a server's log, of one instance after the other."""
     found = []
-    for record in log_records(output):
+    # Who waits for one asks for them again and again, and nearly all lines of a log are others: they are not parsed.
+    for record in log_records("\n".join(line for line in output.splitlines() if PUBLISHING in line)):
         if record.get("msg") == PUBLISHING:
             ends = {way: (identity, state) for way, identity, state in MIGRATION.findall(record["migration"])}
             found.append(Publication(record["gen"], record["state"], ends.get("in"), ends.get("out")))
