@@ -50,7 +50,7 @@ def _look(scene: Scene) -> str:
 
 def _start_again(scene: Scene) -> tuple[str, ...]:
     return (
-        f"start it on any one server with {next_generation(scene)} (boot.yml does): its disks are intact",
+        f"start it on any one server with {next_generation(scene)} (boot.yml does)",
         f"read the log of {scene.destination.server} for the reason",
     )
 
@@ -316,7 +316,7 @@ def _stopped(scene: Scene, finding: Finding) -> Words:
         how = f"it was stopped on {source}" + (f" before {destination} had it" if scene.began else "")
     else:
         how = "no server holds it"
-    return Words(f"{scene.case.instance.name} runs nowhere: {how}", _start_again(scene)[:1])
+    return Words(f"{scene.case.instance.name} runs nowhere: {how}; its disks are intact", _start_again(scene)[:1])
 
 
 def _vanished(scene: Scene, finding: Finding) -> Words:
