@@ -30,6 +30,13 @@ LOGIN, WELCOME = b"login: ", b"Welcome"
 
 NO_LIMIT = 1 << 40
 
+DROPPED = {
+    "websocket opened, peer goes away before the version negotiation": 2,
+    "websocket opened and left open without a word, then a real migration": 5,
+}
+"""Remarks after which the recorder opened a websocket and dropped it again, and after how many requests it did so: the
+server's log tells when the connection was reset."""
+
 Report = Callable[[int, str, str, str, str], None]
 """line, label, aspect, recorded, ours"""
 
@@ -43,6 +50,8 @@ class Console:
     websocket: Websocket | None
     total_before: int
     expected_controls: list[tuple[int, bytes]] = field(default_factory=list)
+    requests_left: int | None = None
+    """How many requests are made before it is dropped; None: it is not."""
     unheard: list[bytes] = field(default_factory=list)
     """Words that were sent in text frames and must not reach the guest."""
 
@@ -60,15 +69,16 @@ class Consoles:
     all: list[Console] = field(default_factory=list)
     frames: int = 0
 
-    def open(self, opening: Opening, *, shows_output: bool) -> Answer | NoAnswer:
-        """Open it as recorded; `shows_output`: the recording has output before the next websocket."""
+    def open(self, opening: Opening, *, shows_output: bool, remark: str = "") -> Answer | NoAnswer:
+        """Open it as recorded; `shows_output`: the recording has output before the next websocket. `remark` is what the
+        recorder said before."""
         port = self.places.ports[opening.request.port]
         total_before = len(console(port))
         headers = tuple((key, self.places.here(value)) for key, value in opening.request.headers)
         answer, websocket = open_websocket(ADDRESS, replace(opening.request, port=port, headers=headers), PATIENCE)
         for aspect, pair in compare_answers(opening.answer, answer, self.places).items():
             self.report(opening.line, opening.label, aspect, *pair)
-        opened = Console(opening, port, websocket, total_before)
+        opened = Console(opening, port, websocket, total_before, requests_left=DROPPED.get(remark.lstrip("# ")))
         self.all.append(opened)
         if websocket and shows_output:
             self._check_output(opened)
@@ -151,6 +161,14 @@ class Consoles:
         more = newest.controls()[len(newest.expected_controls) :]
         if more:
             self.report(event.line, newest.opening.label, "frames", "no more than before", repr(more))
+
+    def count_request(self) -> None:
+        """Another request was made: websockets that the recorder dropped then are dropped here too."""
+        for one in self.all:
+            if one.requests_left is not None and one.websocket is not None:
+                one.requests_left -= 1
+                if one.requests_left == 0:
+                    one.websocket.close()
 
     def check_unheard(self) -> None:
         """No text frame became input."""

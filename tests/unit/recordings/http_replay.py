@@ -123,7 +123,7 @@ class Replay:
         self.pacing.names = dict(zip(event.servers, SERVERS, strict=True))
         if self.uses_disks:
             self.lab.up_downstairs(event.downstairs)
-        remark = next((e.text for e in reversed(self.events[:position]) if isinstance(e, Note)), "")
+        remark = self._remark(position)
         paths = [path for words, path in self.instructions.bootroms.items() if words in remark]
         bootrom = paths[0] if paths else self.lab.places.here("STATE/bootrom.bin")
         for port, name in self.pacing.names.items():
@@ -204,6 +204,11 @@ class Replay:
         if self._slept_before(event, position):
             ours = self._until_as_recorded(event, ours)
         self._compare(event, ours, console_before)
+        self.consoles.count_request()
+
+    def _remark(self, position: int) -> str:
+        """What the recorder said last before this event."""
+        return next((event.text for event in reversed(self.events[:position]) if isinstance(event, Note)), "")
 
     def _slept_before(self, event: Exchange, position: int) -> bool:
         """Whether the recording had waited, or had changed nothing at this server, before it asked how things stand."""
@@ -303,7 +308,7 @@ class Replay:
         self._end_following()
         self.pacing.settle(event.at, event.request.port)
         self.counts.websockets += 1
-        self.consoles.open(event, shows_output=shows_output(self.events, position))
+        self.consoles.open(event, shows_output=shows_output(self.events, position), remark=self._remark(position))
 
     @_replay.register
     def _on_frame(self, event: Frame, position: int) -> None:

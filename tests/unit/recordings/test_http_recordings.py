@@ -36,6 +36,7 @@ RECORDINGS = {
     "c1-migration-success": 25,
     "c2-migration-generation": 39,
     "c3-migration-failures": 70,
+    "c7-migrate-start-endpoint": 38,
     "f-api-versions": 71,
 }
 

@@ -300,7 +300,7 @@ class Api:
             async with self.slot.lock.read():
                 vm = self._active()
                 departure = Departure(migration_id, Channel(ServerLink(client)), vm, self.environment)
-                vm.queue.migrate_out(departure)
+                vm.queue.migrate_out(departure, migration_id)
         except HttpError as error:
             log.error(f"Error returned from handler: {error.message}")
             client.drop()

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
+from uuid import UUID
 
 from propolis_lab.server.log import Log
 
@@ -21,6 +22,7 @@ class Refusal(Enum):
     NOT_ACTIVE = "Operation requires an active instance"
     STARTING = "Instance is currently starting"
     MIGRATION_SOURCE = "Operation cannot be performed on a migration source"
+    ALREADY_SOURCE = "Instance is already a migration source"
     STOPPING = "Instance is preparing to stop"
     HALTED = "Instance has already halted"
     MIGRATED_OUT = "Instance has migrated out and is being torn down"
@@ -57,7 +59,8 @@ class StateRequest:
 _LOG_NAMES = {
     Refusal.NOT_ACTIVE: "InstanceNotActive",
     Refusal.STARTING: "StillStarting",
-    Refusal.MIGRATION_SOURCE: "AlreadyMigrationSource",
+    Refusal.MIGRATION_SOURCE: "InvalidRequestForMigrationSource",
+    Refusal.ALREADY_SOURCE: "AlreadyMigrationSource",
     Refusal.STOPPING: "HaltPending",
     Refusal.HALTED: "Halted",
     Refusal.MIGRATED_OUT: "MigratedOut",
@@ -132,13 +135,13 @@ class RequestQueue:
         self._reboot_asked = True
         self._take(StateRequest("Reboot"), request)
 
-    def migrate_out(self, item: object) -> None:
+    def migrate_out(self, item: object, migration_id: UUID) -> None:
         """A destination wants this instance; `item` goes to the driver."""
-        request = "State(MigrateAsSource)"
+        request = f"State(MigrateAsSource {{ migration_id: {migration_id} }})"
         if self.situation in _ENDED:
             raise self._refuse(_ENDED[self.situation], request)
         if self._migrating_out:
-            raise self._refuse(Refusal.MIGRATION_SOURCE, request)
+            raise self._refuse(Refusal.ALREADY_SOURCE, request)
         if self._stop_asked:
             raise self._refuse(Refusal.STOPPING, request)
         if self.situation is Situation.NOT_STARTED:
