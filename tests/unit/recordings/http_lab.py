@@ -74,6 +74,8 @@ class Lab:
     server_options: tuple[str, ...] = ()
     processes: dict[str, Process] = field(default_factory=dict)
     finished: list[Process] = field(default_factory=list)
+    deaths: dict[str, str] = field(default_factory=dict)
+    """The step, as JSON of the lab's faults, of which the next process of a server dies."""
     encrypted: bool = False
     used: bool = False
     """Whether the regions hold something from end to end: the lab's guest then writes nothing into them."""
@@ -129,7 +131,8 @@ class Lab:
         if name not in self.processes:
             here = self.places.ports[recorded_port]
             history = ("--history", str(self.history_of(name)))
-            words = (*self.server_options, *history, "run", first, f"{ADDRESS}:{here}")
+            dies = ("--faults", self.deaths.pop(name)) if name in self.deaths else ()
+            words = (*self.server_options, *dies, *history, "run", first, f"{ADDRESS}:{here}")
             self.history_of(name).unlink(missing_ok=True)
             wait_for_port(self._start(name, QUICK_SERVER if self.quick else "propolis_lab.server", *words), here)
 

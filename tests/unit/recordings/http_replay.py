@@ -239,8 +239,9 @@ class Replay:
     def _started_quietly(self, event: Exchange) -> None:
         """A server that was ended and answers again was started meanwhile, though the recording does not say so."""
         port = event.request.port
-        if isinstance(event.answer, Answer) and self.pacing.names[port] not in self.lab.processes:
-            self.lab.up_server(self.pacing.names[port], port, self.lab.places.here("STATE/bootrom.bin"))
+        name = self.pacing.names[port]
+        if isinstance(event.answer, Answer) and name not in self.lab.processes:
+            self.lab.up_server(name, port, self.lab.places.here("STATE/bootrom.bin"))
 
     def _burst(self, together: Sequence[Exchange]) -> None:
         self._end_following()

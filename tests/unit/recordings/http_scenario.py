@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recordings.http_events import Answer, Down, Event, Exchange, Opening, Up
+from recordings.http_events import Answer, Down, Event, Exchange, Note, Opening, Up
 from recordings.http_lab import Lab
 from recordings.http_ports import Ports
 
@@ -59,7 +60,24 @@ def prepare(events: Sequence[Event], folder: Path) -> Lab:
     mentioned = {port for event in events if isinstance(event, Exchange) for port in _targets(event.request.body)}
     ports = Ports.choose(servers, downstairs | (mentioned - servers))
     (folder / "bootrom.bin").write_bytes(b"\0" * 4096)
-    return Lab(folder, ports, recorded_regions(events, downstairs))
+    return Lab(folder, ports, recorded_regions(events, downstairs), deaths=recorded_deaths(events))
+
+
+def recorded_deaths(events: Sequence[Event]) -> dict[str, str]:
+    """By server, the step in which the recorder killed it: as soon as it had caught the destination in some phase."""
+    found: dict[str, str] = {}
+    caught = ""
+    for event in events:
+        if not isinstance(event, Note):
+            continue
+        if phase := re.fullmatch(r"caught :\d+ migration_in=(\w+)", event.text):
+            caught = phase[1]
+        elif caught and (killed := re.fullmatch(r"kill -9 (srv[AB]) pid \d+", event.text)):
+            side = "source" if killed[1] == SERVERS[0] else "destination"
+            # A destination shows Sync from the moment in which it is asked, before it has asked the source.
+            step = {"side": side, "phase": "Connect" if caught == "Sync" else caught, "action": "die"}
+            found.setdefault(killed[1], json.dumps({"steps": [step]}))
+    return found
 
 
 def recorded_regions(events: Sequence[Event], downstairs: set[int]) -> dict[int, str]:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,13 +36,20 @@ RECORDINGS = {
     "c1-migration-success": 25,
     "c2-migration-generation": 39,
     "c3-migration-failures": 70,
+    "c5-migration-killed": 26,
+    "c6-migration-retry-and-hang": 10,
     "c7-migrate-start-endpoint": 38,
     "f-api-versions": 71,
 }
 
 
-AT_ONCE = 3
-"""Pieces of one recording that are replayed at the same time: most of their time they wait."""
+PARTS = {
+    # One end is killed in some phase. Left out are what takes minutes at the recorded pace, and a destination that was
+    # killed between the connection and the agreement on a version, where the lab has no step to die in.
+    "c5-migration-killed": range(1, 7),
+}
+AT_ONCE = 4
+"""Pieces of recordings that are replayed at the same time: most of their time they wait."""
 
 
 def completions(name: str, events: list[Event]) -> dict[int, str]:
@@ -71,27 +78,46 @@ def explained(finding: Finding, entries: Sequence[Difference | Race]) -> list[Di
     return [entry for entry in entries if explains_finding(entry, finding)]
 
 
-@pytest.mark.parametrize("name", RECORDINGS)
-def test_the_stand_ins_answer_as_recorded_but_for_what_differs_on_purpose(name: str, tmp_path: Path) -> None:
-    events = read(recordings / "transcripts" / "propolis" / f"{name}.txt")
-    omitted = frozenset(line for omission in OMISSIONS if omission.recording == name for line in omission.lines)
-    instructions = Instructions(omitted, completions(name, events), BOOTROMS)
+def omitted_lines(name: str) -> frozenset[int]:
+    """The lines of a recording that are not replayed."""
+    return frozenset(line for omission in OMISSIONS if omission.recording == name for line in omission.lines)
+
+
+Replays = dict[str, list[Future[Replay]]]
+
+
+@pytest.fixture(scope="module")
+def replays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replays]:
+    """All replays, begun in the order of the tests, each of which waits for its own."""
+    begun: Replays = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        work = [
-            pool.submit(replayed, name, piece, events, tmp_path / str(number), instructions)
-            for number, piece in enumerate(pieces(events))
-        ]
-        replays = [one.result() for one in work]
-    print(*(f"{name}: {replay.counts}" for replay in replays), sep="\n")
-    findings = [finding for replay in replays for finding in replay.findings]
+        for name in RECORDINGS:
+            events = read(recordings / "transcripts" / "propolis" / f"{name}.txt")
+            instructions = Instructions(omitted_lines(name), completions(name, events), BOOTROMS)
+            begun[name] = [
+                pool.submit(replayed, name, piece, events, tmp_path_factory.mktemp(name) / "lab", instructions)
+                for number, piece in enumerate(pieces(events))
+                if name not in PARTS or number in PARTS[name]
+            ]
+        yield begun
+        for future in (future for futures in begun.values() for future in futures):
+            future.cancel()
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_the_stand_ins_answer_as_recorded_but_for_what_differs_on_purpose(name: str, replays: Replays) -> None:
+    done = [future.result() for future in replays[name]]
+    print(*(f"{name}: {replay.counts}" for replay in done), sep="\n")
+    findings = [finding for replay in done for finding in replay.findings]
     unexplained = [finding for finding in findings if not explained(finding, (*DIFFERENCES, *RACES))]
     assert not unexplained, "\n".join(["differs from the recording:", *map(str, unexplained)])
     used = [entry for finding in findings for entry in explained(finding, DIFFERENCES)]
     stale = [entry for entry in DIFFERENCES if entry.recording == name and entry not in used]
     assert not stale, f"no longer differs, take it from the list: {stale}"
-    left_out = set().union(*(replay.omitted for replay in replays))
+    omitted = omitted_lines(name)
+    left_out = set().union(*(replay.omitted for replay in done))
     assert left_out == omitted, f"omitted lines that do not exist: {sorted(omitted - left_out)}"
-    assert sum(replay.counts.exchanges for replay in replays) == RECORDINGS[name]
+    assert sum(replay.counts.exchanges for replay in done) == RECORDINGS[name]
 
 
 def replayed(name: str, piece: list[Event], events: list[Event], folder: Path, instructions: Instructions) -> Replay:

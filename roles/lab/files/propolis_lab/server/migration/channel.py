@@ -134,7 +134,7 @@ class Channel:
         await self.link.send_text(PROTOCOL)
 
 
-_RESET = "WebSocket protocol error: Connection reset without closing handshake"
+_RESET = "Websocket error: WebSocket protocol error: Connection reset without closing handshake"
 
 
 def _content(message: WSMessage, kind: WSMsgType) -> Any:
