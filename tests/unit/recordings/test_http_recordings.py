@@ -36,6 +36,7 @@ RECORDINGS = {
     "c1-migration-success": 25,
     "c2-migration-generation": 39,
     "c3-migration-failures": 70,
+    "c4-migration-disturbed": 28,
     "c5-migration-killed": 26,
     "c6-migration-retry-and-hang": 10,
     "c7-migrate-start-endpoint": 38,
@@ -44,6 +45,9 @@ RECORDINGS = {
 
 
 PARTS = {
+    # Replacements of another shape, of another id, and read-only. Left out are missing downstairs, which are waited for
+    # half a minute and more.
+    "c4-migration-disturbed": range(4),
     # One end is killed in some phase. Left out are what takes minutes at the recorded pace, and a destination that was
     # killed between the connection and the agreement on a version, where the lab has no step to die in.
     "c5-migration-killed": range(1, 7),
