@@ -91,11 +91,12 @@ Replays = dict[str, list[Future[Replay]]]
 
 
 @pytest.fixture(scope="module")
-def replays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replays]:
-    """All replays, begun in the order of the tests, each of which waits for its own."""
+def replays(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replays]:
+    """The replays of all tests that were chosen, begun in their order; each test waits for its own."""
+    chosen = {str(item.callspec.params.get("name")) for item in request.session.items if hasattr(item, "callspec")}
     begun: Replays = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for name in RECORDINGS:
+        for name in (name for name in RECORDINGS if name in chosen):
             events = read(recordings / "transcripts" / "propolis" / f"{name}.txt")
             instructions = Instructions(omitted_lines(name), completions(name, events), BOOTROMS)
             begun[name] = [
