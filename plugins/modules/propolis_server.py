@@ -161,6 +161,10 @@ server:
       type: list
       elements: str
       returned: always
+pending:
+  description: Whether there is something left to do for a run that is not in check mode.
+  returned: success
+  type: bool
 failure:
   description: What went wrong.
   returned: failure
@@ -253,6 +257,7 @@ def run(module: AnsibleModule) -> None:
     status = foresee_server(plan, service) if module.check_mode else carry_out_server(plan, service)
     module.exit_json(
         changed=plan.changed,
+        pending=module.check_mode and plan.changed,
         server=describe(status, definition, has_address=params["address"] is not None),
         diff={"before": before, "after": wanted},
     )

@@ -56,7 +56,7 @@ def run(options: dict[str, Any], *, check: bool = False, **changes: Any) -> dict
 
 def test_check_mode_says_what_would_be_done_and_does_nothing(options: dict[str, Any]) -> None:
     result = run(options, check=True)
-    assert result["changed"] is True
+    assert (result["changed"], result["pending"]) == (True, True)
     assert result["diff"]["before"]["state"] == "stopped"
     assert result["diff"]["after"]["argv"][1:] == ["run", options["bootrom"], f"127.0.0.1:{options['port']}"]
     assert not Path(options["run_dir"]).exists()
@@ -64,7 +64,7 @@ def test_check_mode_says_what_would_be_done_and_does_nothing(options: dict[str, 
 
 def test_a_server_is_started_once_and_its_place_returned(options: dict[str, Any]) -> None:
     first = run(options)
-    assert first["changed"] is True, first
+    assert (first["changed"], first["pending"]) == (True, False), first
     server = first["server"]
     assert server["address"] == f"127.0.0.1:{options['port']}"
     assert (server["port"], server["state"]) == (options["port"], "running")
@@ -72,6 +72,7 @@ def test_a_server_is_started_once_and_its_place_returned(options: dict[str, Any]
     second = run(options)
     assert second["changed"] is False
     assert second["server"] == server
+    assert run(options, check=True)["pending"] is False
     assert run(options, state="absent")["changed"] is True
     assert run(options, state="absent")["changed"] is False
 
