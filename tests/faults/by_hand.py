@@ -8,6 +8,8 @@ import uuid
 from typing import Any
 
 import requests
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger import Ledger
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger_entries import Entry, Floor
 from played_lab import Lab
 
 DISK = "helios-blockdev-backend"
@@ -49,6 +51,22 @@ def put_instance(lab: Lab, host: str, original: str, instance: str, generation: 
 def run_copy(lab: Lab, host: str, original: str, instance: str, generation: int) -> None:
     """Make such an instance with the disk of the original, and tell it to run."""
     put_instance(lab, host, original, instance, generation)
+    assert send(lab, "PUT", host, "/instance/state", "Run").status_code == 204
+
+
+def cold_start(lab: Lab, host: str, described: Any, volume_id: str) -> None:
+    """Boot the machine that a server once ``described`` (``/instance/spec``) from its disk, at a number never used."""
+    arbiter, *others = [Ledger(path, volume_id) for path in sorted(lab.root.glob("hosts/*/crucible/vm0-boot/*.ledger"))]
+    floors = [Floor(other.last, str(other.path)) for other in others]
+    entry, _is_new = arbiter.allocate(Entry(0, "start", "vm0", lab.address(host)), floors=floors)
+    for other in others:
+        other.record([entry])
+    spec = described["spec"]["value"]
+    request = json.loads(spec["components"][DISK]["component"]["request_json"])
+    request["sub_volumes"][0]["gen"] = entry.generation
+    spec["components"][DISK]["component"]["request_json"] = json.dumps(request)
+    body = {"properties": described["properties"], "init": {"method": "Spec", "value": {"spec": spec}}}
+    assert send(lab, "PUT", host, "/instance", body).status_code == 201
     assert send(lab, "PUT", host, "/instance/state", "Run").status_code == 204
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -10,12 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine import DOWNSTAIRS, SERVERS, VM, Machine, healthy
+from by_hand import cold_start
+from machine import DOWNSTAIRS, SERVERS, VM, VOLUME, Machine, healthy
 from namespaced_lab import NamespacedLab, namespaced_lab
 from namespaces import CONTROLLER, lacking
 from played_lab import PLAY_SECONDS, ROOT, Lab
 
-__all__ = ["DOWNSTAIRS", "INSTANCE_ONLY", "SERVERS", "VM", "Machine", "begin_anew", "healthy", "put_up", "take_down"]
+__all__ = [
+    "DOWNSTAIRS",
+    "INSTANCE_ONLY",
+    "SERVERS",
+    "VM",
+    "VOLUME",
+    "Machine",
+    "begin_anew",
+    "healthy",
+    "put_up",
+    "take_down",
+]
 
 # Each test waits for several plays, one after the other; each of them has a time of its own.
 _TEST_SECONDS = 4 * PLAY_SECONDS
@@ -99,7 +112,7 @@ def _judged(lab: Lab) -> Iterator[Machine]:
         if lab.started(host) and lab.pid(host) is None:
             lab.restart(host)
     if all(lab.state(host) != "Running" for host in SERVERS):
-        begin_anew(lab)
+        _boot(lab)
     at, generation = lab.until("the machine runs with three replicas", lambda: healthy(lab))
     spent = max(number for found in lab.ledgers().values() for number in found)
     one = Machine(lab, at, "beta" if at == "alpha" else "alpha", generation, spent)
@@ -113,15 +126,32 @@ def _judged(lab: Lab) -> Iterator[Machine]:
     assert violations == [], "\n".join(str(violation) for violation in violations)
 
 
+def _boot(lab: Lab) -> None:
+    """The machine runs, with an empty history: the first time by a play, then by hand, as no test is about it."""
+    memory = lab.root / "described.json"
+    if memory.exists():
+        _put_history_away(lab)
+        for host in SERVERS:
+            lab.restart(host)
+        cold_start(lab, "alpha", json.loads(memory.read_text()), VOLUME)
+        return
+    begin_anew(lab)
+    memory.write_text(json.dumps(lab.ask("alpha", "/instance/spec")))
+
+
+def _put_history_away(lab: Lab) -> None:
+    for host in SERVERS:
+        if lab.pid(host) is not None:
+            lab.kill(host)
+    history = lab.root / "history.jsonl"
+    if history.exists():
+        history.rename(Path(f"{history}.{len(list(lab.root.glob('history.jsonl.*')))}"))
+
+
 def begin_anew(lab: Lab, *, keep_history: bool = False, **variables: Any) -> None:
     """The machine booted from the disks that are there; without its history, everything stopped and put away before."""
     if not keep_history:
-        for host in SERVERS:
-            if lab.pid(host) is not None:
-                lab.kill(host)
-        history = lab.root / "history.jsonl"
-        if history.exists():
-            history.rename(Path(f"{history}.{len(list(lab.root.glob('history.jsonl.*')))}"))
+        _put_history_away(lab)
     # Where there are disks already, the instance alone is started: that takes half the time.
     begun = all(lab.started(host) for host in (*SERVERS, *DOWNSTAIRS))
     for host in (*SERVERS, *DOWNSTAIRS) if begun else ():

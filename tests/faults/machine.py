@@ -14,6 +14,7 @@ from namespaces import Network
 from played_lab import PLAY_SECONDS, ROOT, Lab, Played, Playing
 
 VM = "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a01"
+VOLUME = "0cedae45-3d6e-4d90-b2cb-56f1a1a42a89"
 SERVERS = ("alpha", "beta")
 DOWNSTAIRS = ("ds0", "ds1", "ds2")
 _MOVE_ONLY = str(ROOT / "tests" / "fixtures" / "move_only.yml")

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from by_hand import put_instance, stop
-from conftest import Machine, begin_anew
+from conftest import VOLUME, Machine, begin_anew
 
 VOLUME: dict[str, Any] = {
-    "id": "0cedae45-3d6e-4d90-b2cb-56f1a1a42a89",
+    "id": VOLUME,
     "block_size": 512,
     "blocks_per_extent": 8192,
     "targets": [{"host": f"ds{number}", "port": 8810 + 10 * number} for number in range(3)],
