@@ -75,6 +75,11 @@ class Playing:
         self.send(signal.SIGKILL)
         self.process.wait()
 
+    def until_said(self, text: str) -> None:
+        """Wait until the play says ``text``; AssertionError when it ends without."""
+        Lab.until(text, lambda: text in self.output or self.process.poll() is not None, PLAY_SECONDS)
+        assert text in self.output, self.output[-3000:]
+
     @contextlib.contextmanager
     def halted(self) -> Iterator[None]:
         """Nothing of the play goes on for a while; a kill in that time is the last of it."""

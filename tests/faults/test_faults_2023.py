@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import by_hand
 import pytest
 from conftest import SERVERS, Machine, put_up, take_down
-from played_lab import PLAY_SECONDS, Lab, Playing
+from played_lab import Lab
 
 ON_ITS_WAY = "vm0 is on its way."
 
@@ -31,11 +31,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         take_down(lab)
 
 
-def until_said(playing: Playing, text: str) -> None:
-    Lab.until(text, lambda: text in playing.output or playing.process.poll() is not None, PLAY_SECONDS)
-    assert text in playing.output, playing.output[-3000:]
-
-
 def test_fault_17_killed_at_each_moment_of_a_move_of_2023_it_is_finished_by_the_last_run_with_one_number(
     machine: Machine,
 ) -> None:
@@ -43,9 +38,9 @@ def test_fault_17_killed_at_each_moment_of_a_move_of_2023_it_is_finished_by_the_
 
     # All hosts have recorded the number, and nobody was asked for anything.
     first = machine.begin_move()
-    until_said(first, "All target hosts have recorded it")
+    first.until_said("All target hosts have recorded it")
     with lab.frozen(destination):
-        until_said(first, "The move is made and followed to its end")
+        first.until_said("The move is made and followed to its end")
         first.kill()
     assert machine.passed("destination", "Sync") == 0
 
@@ -59,7 +54,7 @@ def test_fault_17_killed_at_each_moment_of_a_move_of_2023_it_is_finished_by_the_
 
     # Both ends have finished, and nobody has told the destination to run.
     third = machine.begin_move()
-    until_said(third, ON_ITS_WAY)
+    third.until_said(ON_ITS_WAY)
     with third.halted():
         lab.fault()
         lab.until("the source is gone", lambda: lab.state(source) in (None, "Destroyed"))

@@ -7,7 +7,6 @@ import by_hand
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.observation import ServerName
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.serial import Wish, listen
 from conftest import INSTANCE_ONLY, Machine
-from played_lab import PLAY_SECONDS
 
 
 def test_fault_15_the_second_of_two_controllers_is_told_who_moves_it_and_spends_nothing(machine: Machine) -> None:
@@ -99,7 +98,7 @@ def test_fault_17_a_move_whose_controller_was_killed_is_finished_by_the_next_run
     migration = lab.ask(machine.source, "/instance/migration-status")["migration_out"]["id"]
     killed.kill()
     adopting = machine.begin_move()
-    lab.until("the second run follows it", lambda: "vm0 is on its way" in adopting.output, PLAY_SECONDS)
+    adopting.until_said("vm0 is on its way")
     lab.fault()
     adopted = adopting.ended()
     assert (adopted.status, adopted.changed) == (0, 1), adopted.output[-3000:]

@@ -7,15 +7,10 @@ import re
 
 import pytest
 from conftest import Machine
-from played_lab import PLAY_SECONDS, Lab, Played, Playing
+from played_lab import PLAY_SECONDS, Lab, Played
 
 ON_ITS_WAY = "vm0 is on its way."
 RECORDS = "All target hosts have recorded it"
-
-
-def until_said(playing: Playing, text: str) -> None:
-    Lab.until(text, lambda: text in playing.output or playing.process.poll() is not None, PLAY_SECONDS)
-    assert text in playing.output, playing.output[-3000:]
 
 
 def boots(machine: Machine) -> int:
@@ -31,7 +26,7 @@ def moved_once(machine: Machine, again: Played) -> None:
 
 def test_fault_17_killed_before_all_hosts_know_the_number_it_goes_on_with_the_same_one(machine: Machine) -> None:
     playing = machine.begin_move()
-    until_said(playing, RECORDS)
+    playing.until_said(RECORDS)
     playing.kill()
     assert machine.newest_number() == machine.spent + 1
     moved_once(machine, machine.move())
@@ -53,7 +48,7 @@ def test_fault_17_killed_while_the_machine_is_on_its_way_the_next_run_follows_it
     Lab.until(f"{side} {phase}", lambda: machine.passed(side, phase) > before, PLAY_SECONDS)
     playing.kill()
     again = machine.begin_move()
-    until_said(again, ON_ITS_WAY)
+    again.until_said(ON_ITS_WAY)
     machine.lab.fault()
     ended = again.ended()
     moved_once(machine, ended)
@@ -78,7 +73,7 @@ def test_fault_15_a_rival_that_comes_after_the_number_and_before_the_request_is_
     machine: Machine,
 ) -> None:
     first = machine.begin_move(migration_controller="desk")
-    until_said(first, RECORDS)
+    first.until_said(RECORDS)
     with first.halted():
         second = machine.move(migration_controller="laptop")
     only_the_first(machine, first.ended(), second)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from conftest import Machine
-from played_lab import PLAY_SECONDS
 
 # Long enough for a downstairs that returns to be found again: upstairs try each 10 s.
 PATIENCE = 60
@@ -38,7 +37,7 @@ def test_fault_19_a_downstairs_that_restarts_during_the_move_is_told_of_and_only
     playing = machine.begin_stalled_move(migration_timeout=PATIENCE)
     machine.lab.kill("ds0")
     away = f"warning: the downstairs {machine.lab.network}.11:8810 of disk helios-blockdev is "
-    machine.lab.until("the watcher has told it, before the hand-over", lambda: away in playing.output, PLAY_SECONDS)
+    playing.until_said(away)  # before the hand-over, which waits for us
     machine.lab.fault()
     machine.until_state(machine.source, "Destroyed")
     machine.lab.restart("ds0")
