@@ -75,8 +75,8 @@ def build_and_install() -> None:
 def look_without_touching() -> None:
     """The inventory for two real hosts is understood by every playbook, and names the hosts that it shall."""
     two_hosts = str(HERE / "inventories" / "two_hosts")
-    for playbook in ("seed", "boot", "migrate", "status", "teardown"):
-        run("ansible-playbook", "-i", two_hosts, f"apiary.propolis.{playbook}", "--syntax-check")
+    playbooks = [f"apiary.propolis.{name}" for name in ("seed", "boot", "migrate", "status", "teardown")]
+    run("ansible-playbook", "-i", two_hosts, *playbooks, "--syntax-check")
     listed = run("ansible-playbook", "-i", two_hosts, "apiary.propolis.migrate", "--list-hosts")
     missing = [host for host in ("ds0", "ds1", "ds2", "alpha", "beta") if not re.search(rf"^\s+{host}$", listed, re.M)]
     if missing:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from typing import Any
 
 import requests
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.facts import look_at_all
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger import Ledger
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger_entries import Entry, Floor
 from played_lab import Lab
@@ -54,10 +56,20 @@ def run_copy(lab: Lab, host: str, original: str, instance: str, generation: int)
     assert send(lab, "PUT", host, "/instance/state", "Run").status_code == 204
 
 
+def _answers(lab: Lab, host: str) -> bool:
+    with contextlib.suppress(requests.ConnectionError):
+        send(lab, "GET", host, "/instance", None)
+        return True
+    return False
+
+
 def cold_start(lab: Lab, host: str, described: Any, volume_id: str) -> None:
     """Boot the machine that a server once ``described`` (``/instance/spec``) from its disk, at a number never used."""
     arbiter, *others = [Ledger(path, volume_id) for path in sorted(lab.root.glob("hosts/*/crucible/vm0-boot/*.ledger"))]
     floors = [Floor(other.last, str(other.path)) for other in others]
+    # A session that was begun by hand has left its number in the regions alone.
+    regions = look_at_all([ledger.path.with_suffix("") for ledger in (arbiter, *others)], None, "trailers", None)
+    floors += [Floor(region.max_generation, str(region.path)) for region in regions]
     entry, _is_new = arbiter.allocate(Entry(0, "start", "vm0", lab.address(host)), floors=floors)
     for other in others:
         other.record([entry])
@@ -66,6 +78,7 @@ def cold_start(lab: Lab, host: str, described: Any, volume_id: str) -> None:
     request["sub_volumes"][0]["gen"] = entry.generation
     spec["components"][DISK]["component"]["request_json"] = json.dumps(request)
     body = {"properties": described["properties"], "init": {"method": "Spec", "value": {"spec": spec}}}
+    lab.until(f"the server on {host} answers", lambda: _answers(lab, host))
     assert send(lab, "PUT", host, "/instance", body).status_code == 201
     assert send(lab, "PUT", host, "/instance/state", "Run").status_code == 204
 
