@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Judges what all servers, the three downstairs as the destination sees them, and the three regions say.
-positional: intent, instance, servers, targets, seen, surveyed, mib_per_second, timeout, explicit, hosts, any_cpu
+positional: intent, instance, servers, targets, seen, surveyed, mib_per_second, timeout, explicit, hosts, any_cpu, source_log, programs
 options:
   _input:
     description: Name of the instance.
@@ -58,8 +58,7 @@ options:
     default: {}
   hosts:
     description:
-      - By inventory name, the C(host) of M(apiary.propolis.propolis_host_info) run on both ends and on the hosts of the downstairs. Hosts
-        that could not be asked are left out.
+      - By inventory name, the C(host) of M(apiary.propolis.propolis_host_info) run on both ends. Hosts that could not be asked are left out.
       - Without it, nothing is judged about hosts.
     type: dict
   any_cpu:
@@ -71,6 +70,11 @@ options:
       source refuses every further migration.
     type: str
     default: ""
+  programs:
+    description: By inventory name of each host of a downstairs, RV(apiary.propolis.crucible_facts#module:ansible_facts.crucible.program).
+      It is judged together with O(hosts).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -115,6 +119,7 @@ def migration_plan(
     hosts: Answer | None = None,
     any_cpu: bool = False,
     source_log: str = "",
+    programs: Answer | None = None,
 ) -> dict[str, Any]:
     """See DOCUMENTATION."""
     from ansible_collections.apiary.propolis.plugins.module_utils.propolis import (
@@ -151,7 +156,12 @@ def migration_plan(
     checks = [*preflight.check(move), *preflight_plan.too_low(move, explicit or {})]
     if hosts is not None:
         checks += preflight_hosts.check_hosts(
-            intent["source"], intent["destination"], move.memory_mib, storage, hosts, any_cpu=any_cpu
+            intent["source"],
+            intent["destination"],
+            move.memory_mib,
+            hosts,
+            {host: (programs or {}).get(host) for host in storage},
+            any_cpu=any_cpu,
         )
     refused = [one.sentence for one in checks if one.outcome is preflight.Outcome.REFUSED]
     prediction = preflight.predict(move.memory_mib, float(mib_per_second))

@@ -31,6 +31,7 @@ options:
     description:
       - How stored generations are read. V(auto) and V(trailers) read the files.
       - V(dump) asks O(executable) for regions that no process has open, and reads the files of the others.
+      - With V(trailers), O(executable) is asked for its version alone, and one that cannot tell it does not fail the task.
     type: str
     choices: [auto, dump, trailers]
     default: auto
@@ -160,6 +161,9 @@ ansible_facts:
             message_version:
               description: Version of the protocol, which must be that of the upstairs.
               type: int
+        program_problem:
+          description: With O(method=trailers), why the program did not tell its version, in one sentence; else null.
+          type: str
       sample:
         regions:
           - path: /var/crucible/vm0-boot
@@ -236,8 +240,14 @@ def main() -> None:
     )
     params = module.params
     program = DownstairsProgram(params["executable"], params["timeout"]) if params["executable"] else None
+    version, problem = None, None
     try:
         version = program.version() if program else None
+    except CollectionError as error:
+        if params["method"] != "trailers":
+            fail(module, error)
+        problem = error.message
+    try:
         paths = [Path(path.rstrip("/") or "/") for path in params["paths"]]
         regions = look_at_all(paths, Path(params["root"]) if params["root"] else None, params["method"], program)
     except CollectionError as error:
@@ -246,6 +256,7 @@ def main() -> None:
         "regions": [region.as_dict() for region in regions],
         "volumes": volumes_of(regions),
         "program": version.as_dict() if version else None,
+        "program_problem": problem,
     }
     module.exit_json(changed=False, ansible_facts={"crucible": crucible})
 

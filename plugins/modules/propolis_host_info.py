@@ -11,7 +11,7 @@ short_description: What a migration depends on at a host
 version_added: 0.1.0
 author: The apiary.propolis developers (!UNKNOWN)
 description:
-  - Tells memory, processor and clock of the host where it runs, and which C(crucible-downstairs) is installed there.
+  - Tells memory, processor and clock of the host where it runs.
   - What the host cannot tell is V(null) and does not fail the task.
 attributes:
   check_mode:
@@ -24,16 +24,9 @@ attributes:
     description: Changes nothing, however often it runs.
     support: full
 options:
-  crucible_executable:
-    description: Path or name of the program C(crucible-downstairs), which is asked for its version. It is not asked for, unless given.
-    type: str
   asked_at:
     description: The time on the controller, in seconds since 1970, for RV(host.clock_offset).
     type: float
-  timeout:
-    description: Seconds that the program may take.
-    type: float
-    default: 10
 seealso:
   - module: apiary.propolis.crucible_target_info
 """
@@ -72,53 +65,17 @@ host:
       description: How many seconds the clock is ahead of O(asked_at), or V(null). It holds the time that the asking took.
       type: float
       returned: always
-    crucible:
-      description: C(version), C(commit) and C(message_version) of the program, or V(null).
-      type: dict
-      returned: always
-    crucible_problem:
-      description: Why the program's version is not known, in one sentence, or V(null).
-      type: str
-      returned: always
-failure:
-  description: What went wrong with the task as a whole.
-  returned: failure
-  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.program import DownstairsProgram
-from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 from ansible_collections.apiary.propolis.plugins.module_utils.host_facts import host_facts
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "crucible_executable": {"type": "str"},
-            "asked_at": {"type": "float"},
-            "timeout": {"type": "float", "default": 10},
-        },
-        supports_check_mode=True,
-    )
-    # First of all: what is done after this must not look like a clock that is ahead.
+    module = AnsibleModule(argument_spec={"asked_at": {"type": "float"}}, supports_check_mode=True)
     facts, asked_at = host_facts(), module.params["asked_at"]
-    crucible, problem = None, None
-    if module.params["crucible_executable"]:
-        program = DownstairsProgram(module.params["crucible_executable"], module.params["timeout"])
-        try:
-            crucible = program.version().as_dict()
-        except CollectionError as error:
-            problem = error.message
-    module.exit_json(
-        changed=False,
-        host={
-            **facts.as_dict(),
-            "clock_offset": None if asked_at is None else round(facts.clock - asked_at, 3),
-            "crucible": crucible,
-            "crucible_problem": problem,
-        },
-    )
+    offset = None if asked_at is None else round(facts.clock - asked_at, 3)
+    module.exit_json(changed=False, host={**facts.as_dict(), "clock_offset": offset})
 
 
 if __name__ == "__main__":

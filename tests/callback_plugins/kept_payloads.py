@@ -77,6 +77,8 @@ class CallbackModule(CallbackBase):
         self._kept.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             (Path(constants.DEFAULT_LOCAL_TMP) / "ansiballz_cache").symlink_to(self._kept)
+        # Nobody looks at these plays, and a move waits for seconds: looking a thousand times in each takes its own time.
+        constants.DEFAULT_INTERNAL_POLL_INTERVAL = 0.004
         # Filters would be imported anew by each of the processes that do the tasks; what is imported here, they have.
         for path in (_ROOT / "plugins" / "filter").glob("[a-z]*.py"):
             importlib.import_module(f"{_PLUGINS}.filter.{path.stem}")

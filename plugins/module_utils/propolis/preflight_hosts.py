@@ -2,11 +2,12 @@
 """What must be true of the hosts before a machine is moved: memory, processors, clocks, revisions of Crucible.
 
 ``hosts`` are the ``host`` of ``propolis_host_info`` by inventory name; a host that could not be asked is missing.
+``programs`` are what ``crucible_facts`` tells of ``crucible-downstairs``, by inventory name; None where it cannot tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .preflight import Check, ok, refused, warned
@@ -23,12 +24,12 @@ def check_hosts(
     source: str,
     destination: str,
     memory_mib: int,
-    storage: Sequence[str],
     hosts: Mapping[str, Answer],
+    programs: Mapping[str, Answer | None],
     *,
     any_cpu: bool = False,
 ) -> list[Check]:
-    """All conditions. ``source`` and ``destination`` are names of hosts, ``storage`` those of the downstairs.
+    """All conditions. ``source`` and ``destination`` are names of hosts, ``programs`` versions by host of a downstairs.
 
     With ``any_cpu`` processors of another vendor are only warned of.
     """
@@ -36,7 +37,7 @@ def check_hosts(
         _memory(destination, memory_mib, hosts),
         *_processors(source, destination, hosts, any_cpu=any_cpu),
         *_clocks(source, destination, hosts),
-        _crucible(storage, hosts),
+        _crucible(programs),
     ]
 
 
@@ -86,8 +87,7 @@ def _clocks(source: str, destination: str, hosts: Mapping[str, Answer]) -> Itera
         )
 
 
-def _crucible(storage: Sequence[str], hosts: Mapping[str, Answer]) -> Check:
-    told = {name: hosts.get(name, {}).get("crucible") for name in storage}
+def _crucible(told: Mapping[str, Answer | None]) -> Check:
     silent = [name for name, version in told.items() if version is None]
     if silent:
         return warned("crucible", f"It is not known which revision of Crucible {', '.join(silent)} has.")

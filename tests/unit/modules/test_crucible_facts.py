@@ -148,6 +148,12 @@ def test_a_missing_program_is_a_failure(facts):
     assert facts(executable="/nowhere")["failure"]["code"] == "program_missing"
 
 
+def test_a_missing_program_is_told_where_only_its_version_was_asked_for(facts):
+    found = facts(executable="/nowhere", method="trailers")
+    assert found["program"] is None
+    assert "/nowhere" in found["program_problem"]
+
+
 def test_a_program_that_hangs_is_a_failure_after_its_time(facts, tmp_path):
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\nsleep 600\n")

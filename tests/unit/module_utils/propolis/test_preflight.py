@@ -146,17 +146,20 @@ def test_a_source_that_has_failed_an_nvme_disk_and_a_silent_third_server_are_war
 
 def host(**more: Any) -> dict[str, Any]:
     cpu = {"vendor": "AuthenticAMD", "family": "25", "model": "EPYC"}
-    crucible = {"version": "0.0.1", "commit": "abc", "message_version": 13}
     memory = {"total_mib": 4096, "available_mib": 2048}
-    return {"cpu": cpu, "memory": memory, "clock_offset": 0.3, "crucible": crucible} | more
+    return {"cpu": cpu, "memory": memory, "clock_offset": 0.3} | more
 
 
-HOSTS = {name: host() for name in ("alpha", "beta", "ds0", "ds1", "ds2")}
+HOSTS = {name: host() for name in ("alpha", "beta")}
+PROGRAM = {"version": "0.0.1", "commit": "abc", "message_version": 13}
 
 
 def judged(changes: dict[str, Any], **more: Any) -> dict[str, Check]:
-    hosts = {name: facts for name, facts in {**HOSTS, **changes}.items() if facts is not None}
-    return {one.name: one for one in check_hosts("alpha", "beta", 1024, ["ds0", "ds1", "ds2"], hosts, **more)}
+    """The conditions by name, with what is different about a host, or about the program of a host of a downstairs."""
+    hosts = {name: changes.get(name, facts) for name, facts in HOSTS.items()}
+    asked = {name: facts for name, facts in hosts.items() if facts is not None}
+    programs = {name: changes.get(name, PROGRAM) for name in ("ds0", "ds1", "ds2")}
+    return {one.name: one for one in check_hosts("alpha", "beta", 1024, asked, programs, **more)}
 
 
 MIGRATION = "948a2e67-0000-4000-8000-000000000001"
@@ -225,21 +228,21 @@ def test_equal_hosts_with_room_are_well() -> None:
         ({"alpha": None}, "cpu", Outcome.WARNED, ["not known"]),
         ({"beta": host(clock_offset=-60.0)}, "clock", Outcome.WARNED, ["60 s behind", "beta", "alpha"]),
         ({"beta": host(clock_offset=60.0)}, "clock", Outcome.WARNED, ["60 s ahead of"]),
-        ({"ds1": host(crucible=None)}, "crucible", Outcome.WARNED, ["not known", "ds1"]),
+        ({"ds1": None}, "crucible", Outcome.WARNED, ["not known", "ds1"]),
         (
-            {"ds1": host(crucible={"commit": "abc", "message_version": 12})},
+            {"ds1": {"commit": "abc", "message_version": 12}},
             "crucible",
             Outcome.REFUSED,
             ["13 on ds0", "12 on ds1"],
         ),
         (
-            {"ds1": host(crucible={"commit": "def", "message_version": 13})},
+            {"ds1": {"commit": "def", "message_version": 13}},
             "crucible",
             Outcome.WARNED,
             ["abc on ds0", "def on ds1"],
         ),
         (
-            {f"ds{n}": host(crucible={"commit": "new", "message_version": 14}) for n in range(3)},
+            {f"ds{n}": {"commit": "new", "message_version": 14} for n in range(3)},
             "crucible",
             Outcome.WARNED,
             ["Nobody has tried", "new", "14"],
@@ -259,7 +262,7 @@ def test_another_processor_is_only_warned_of_where_the_user_insists() -> None:
 
 
 def test_programs_of_january_2023_are_one_revision_although_they_do_not_tell() -> None:
-    old = host(crucible={"version": None, "commit": None, "message_version": 1})
+    old = {"version": None, "commit": None, "message_version": 1}
     one = judged(dict.fromkeys(("ds0", "ds1", "ds2"), old))["crucible"]
     assert one.outcome is Outcome.OK
     assert "January 2023" in one.sentence
