@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -118,7 +119,7 @@ class Network:
 
     def command(self, host: str, program: str) -> str:
         """A shell script that runs ``program`` on ``host``, with its own arguments."""
-        return f'#!/bin/sh\nexec nsenter --net=/run/netns/{self.namespace(host)} {program} "$@"\n'
+        return f'#!/bin/sh\nexec nsenter --net=/run/netns/{self.namespace(host)} {shlex.quote(program)} "$@"\n'
 
 
 def _enter(descriptor: int) -> None:

@@ -72,12 +72,13 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
+        gc.disable()
         key = hashlib.sha256("\n".join(_sources()).encode()).hexdigest()[:16]
         self._kept = _ROOT / ".build" / "payloads" / key
         self._kept.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             (Path(constants.DEFAULT_LOCAL_TMP) / "ansiballz_cache").symlink_to(self._kept)
-        # Nobody looks at these plays, and a move waits for seconds: looking a thousand times in each takes its own time.
+        # Nobody watches these plays, and a move lasts for seconds: a thousand looks in each take time of their own.
         constants.DEFAULT_INTERNAL_POLL_INTERVAL = 0.004
         # Filters would be imported anew by each of the processes that do the tasks; what is imported here, they have.
         for path in (_ROOT / "plugins" / "filter").glob("[a-z]*.py"):
@@ -87,7 +88,6 @@ class CallbackModule(CallbackBase):
         # Each task is a process forked from this one, for a moment: looking for garbage would only copy memory.
         del play
         gc.freeze()
-        gc.disable()
 
     def v2_playbook_on_stats(self, stats: object) -> None:
         """Compile what this play has packed: after it, so that nobody waits for it."""

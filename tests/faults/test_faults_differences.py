@@ -60,7 +60,7 @@ def odd_hosts(machine: Machine, folder: Path) -> Iterator[Path]:
     """
     cpuinfo, python, bootrom = folder / "cpuinfo", folder / "python", folder / "server.toml"
     cpuinfo.write_text("vendor_id\t: LabVendor\ncpu family\t: 99\nmodel name\t: Lab 9\n")
-    mounted = f'mount --bind {cpuinfo} /proc/cpuinfo && exec {sys.executable} "$@"'
+    mounted = f'mount --bind {cpuinfo} /proc/cpuinfo && exec "{sys.executable}" "$@"'
     python.write_text(f"#!/bin/sh\nexec unshare --mount sh -c '{mounted}' sh \"$@\"\n")
     bootrom.write_text(f'bootrom = "{machine.lab.root / "share" / "OVMF_CODE.fd"}"\n')
     downstairs = folder / "crucible-downstairs"

@@ -22,7 +22,7 @@ from propolis_lab.downstairs.importing import import_image
 from propolis_lab.downstairs.main import main
 from propolis_lab.downstairs.paint import letters_of
 from propolis_lab.region import Age, Definition, Region, RegionError, files
-from shared import ROOT
+from shared import PYTHON, ROOT
 
 ID = "12345678-0000-4000-8000-000000000001"
 LAB = ROOT / "roles" / "lab" / "files"
@@ -170,7 +170,7 @@ def test_on_a_terminal_the_log_is_text_on_stderr(tmp_path: Path) -> None:
 
 def test_a_reader_that_goes_away_gets_no_traceback(tmp_path: Path) -> None:
     _create(tmp_path / "r", "--extent-size", "1", "--extent-count", "3000")
-    command = f"{sys.executable} -m propolis_lab.downstairs dump -d r | head -1"
+    command = f"{PYTHON} -m propolis_lab.downstairs dump -d r | head -1"
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=tmp_path,

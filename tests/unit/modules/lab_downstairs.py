@@ -6,10 +6,9 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-import sys
 from pathlib import Path
 
-from shared import ROOT
+from shared import PYTHON, ROOT
 
 AGES = ("today", "2023")
 # An address of this process alone, and ports that the system gives to nobody by itself.
@@ -21,8 +20,8 @@ def executable(folder: Path, age: str) -> str:
     """A program with the command line of crucible-downstairs, of that age."""
     path = folder / f"crucible-downstairs-{age}"
     path.write_text(
-        f"#!/bin/sh\nexport PYTHONPATH={ROOT / 'roles/lab/files'}\n"
-        f'exec {sys.executable} -m propolis_lab.downstairs --age {age} "$@"\n'
+        f"#!/bin/sh\nexport PYTHONPATH='{ROOT / 'roles/lab/files'}'\n"
+        f'exec {PYTHON} -m propolis_lab.downstairs --age {age} "$@"\n'
     )
     path.chmod(0o755)
     return str(path)

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 
 import pytest
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.process import ProcessSupervisor
@@ -17,6 +16,7 @@ from ansible_collections.apiary.propolis.plugins.modules import crucible_downsta
 from lab_downstairs import ADDRESS, AGES, executable, free_port
 from module_runner import run_module
 from regions_on_disk import UUID, definition, extent_file, make_raw, make_sqlite
+from shared import PYTHON
 
 
 @pytest.fixture(params=AGES)
@@ -267,7 +267,7 @@ def test_one_that_answers_as_somebody_else_is_not_ready(downstairs, tmp_path, an
     make(tmp_path)
     (tmp_path / "answers.py").write_text(ANSWERS)
     quoted = json.dumps(answers).replace("'", "'\\''")
-    told = downstairs(executable=script(tmp_path, f"exec {sys.executable} {tmp_path}/answers.py '{quoted}' \"$@\""))
+    told = downstairs(executable=script(tmp_path, f"exec {PYTHON} {tmp_path}/answers.py '{quoted}' \"$@\""))
     assert told["failure"]["code"] == code
     assert sentence in told["msg"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,20 @@ import pytest
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors import choose
 from ansible_collections.apiary.propolis.plugins.modules import propolis_server
 from module_running import run_module
+from shared import python_program
 
-PROGRAM = f"""#!{sys.executable}
-import sys
+PROGRAM = python_program("""import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 host, port = sys.argv[3].rsplit(":", 1)
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        body = b'{{"request_id": "r", "error_code": "NoInstance", "message": "no instance"}}'
+        body = b'{"request_id": "r", "error_code": "NoInstance", "message": "no instance"}'
         self.send_response(424)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 HTTPServer((host, int(port)), Handler).serve_forever()
-"""
+""")
 
 
 @pytest.fixture

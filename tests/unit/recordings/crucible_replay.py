@@ -7,7 +7,6 @@ import difflib
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,13 +15,13 @@ from pathlib import Path
 from recordings.crucible_differences import DIFFERENCES, Difference
 from recordings.crucible_masks import STAND_IN, is_help, masked, same
 from recordings.crucible_transcript import Step
-from shared import ROOT
+from shared import PYTHON, ROOT
 
 LIMIT = 60.0
 """Seconds after which a command that ought to have ended counts as hanging."""
 _READY = re.compile(r"downstairs listening on ")
 _WRAPPER = """#!/bin/sh
-PYTHONPATH={lab} exec {python} -m {module} "$@"
+PYTHONPATH='{lab}' exec {python} -m {module} "$@"
 """
 
 
@@ -56,10 +55,10 @@ class Replay:
         tools.mkdir()
         self.folder.mkdir()
         lab = ROOT / "roles" / "lab" / "files"
-        text = _WRAPPER.format(lab=lab, python=sys.executable, module=f"propolis_lab.downstairs --age {self.age}")
+        text = _WRAPPER.format(lab=lab, python=PYTHON, module=f"propolis_lab.downstairs --age {self.age}")
         (tools / "crucible-downstairs").write_text(text)
         crudd = ROOT / "tests" / "unit" / "recordings" / "crucible_crudd.py"
-        (tools / "crudd").write_text(f'#!/bin/sh\nPYTHONPATH={lab} exec {sys.executable} {crudd} "$@"\n')
+        (tools / "crudd").write_text(f'#!/bin/sh\nPYTHONPATH="{lab}" exec {PYTHON} "{crudd}" "$@"\n')
         for tool in tools.iterdir():
             tool.chmod(0o755)
 

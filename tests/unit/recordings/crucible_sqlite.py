@@ -12,10 +12,11 @@ from pathlib import Path
 from recordings.crucible_replay import Answer, Replay
 from recordings.crucible_states import serve_and_write
 from recordings.crucible_transcript import Step
+from shared import PYTHON
 
 _READER = """#!/bin/sh
 shift
-PYTHONPATH={path} exec {python} -c '
+PYTHONPATH='{path}' exec {python} -c '
 import sys; from pathlib import Path; from recordings.crucible_states import greatest_numbers
 print(greatest_numbers(Path(sys.argv[2]), sys.argv[1]))' "$@"
 """
@@ -35,7 +36,7 @@ class SqliteStages:
         self._process: subprocess.Popen[bytes] | None = None
         self._at_first = self._listing()
         reader = replay.folder.parent / "bin" / "python3"
-        reader.write_text(_READER.format(path=":".join(sys.path), python=sys.executable))
+        reader.write_text(_READER.format(path=":".join(sys.path), python=PYTHON))
         reader.chmod(0o755)
 
     def perform(self, step: Step) -> None:

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import stat
-import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,10 +31,10 @@ from ansible_collections.apiary.propolis.plugins.module_utils.propolis.server_st
 )
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors import choose
 from client_fakes import FakePropolis
+from shared import python_program
 
 # A program that has the command line of a propolis-server and answers like one that holds what the file says.
-PROGRAM = f"""#!{sys.executable}
-import json, os, sys
+PROGRAM = python_program("""import json, os, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 host, port = sys.argv[3].rsplit(":", 1)
 if os.path.exists("die"):
@@ -44,13 +43,13 @@ if os.path.exists("die"):
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         held = open("held").read() if os.path.exists("held") else None
-        body = held or json.dumps({{"request_id": "r", "error_code": "NoInstance", "message": "no instance"}})
+        body = held or json.dumps({"request_id": "r", "error_code": "NoInstance", "message": "no instance"})
         self.send_response(200 if held else 424)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body.encode())
 HTTPServer((host, int(port)), Handler).serve_forever()
-"""
+""")
 
 
 class Place:
@@ -195,7 +194,7 @@ class TestProcesses:
         assert place.service().status().state == "stopped"
 
     def test_a_server_that_does_not_become_ready_is_ended_again(self, place: Place) -> None:
-        place.program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+        place.program.write_text(python_program("import time\ntime.sleep(60)\n"))
         with pytest.raises(ServerProcessError, match="nothing listens") as caught:
             place.bring(ServerGoal.STARTED, timeout=0.5)
         assert caught.value.code == "not_ready"
