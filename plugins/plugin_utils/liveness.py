@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -84,9 +85,9 @@ class WatchedModule(NormalAction):  # type: ignore[misc] # Ansible has no types
         result: dict[str, Any] = super().run(tmp, task_vars)
         return result
 
+    @abstractmethod
     def doing(self, options: Mapping[str, Any]) -> str:
         """What the module is at, from its options, as they were written. It must be true at any time of its run."""
-        raise NotImplementedError
 
     def news(self, options: Mapping[str, Any]) -> str:
         """What else is known now, put behind the time: by default, how long the module will wait at most."""

@@ -20,7 +20,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterator
-from importlib._bootstrap_external import _code_to_hash_pyc  # type: ignore[import-not-found]
+from importlib._bootstrap_external import _code_to_hash_pyc
 from pathlib import Path
 
 from ansible import constants
@@ -72,6 +72,7 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
+        # Each task is a process forked from this one, for a moment: looking for garbage would only copy memory.
         gc.disable()
         key = hashlib.sha256("\n".join(_sources()).encode()).hexdigest()[:16]
         self._kept = _ROOT / ".build" / "payloads" / key
@@ -85,7 +86,6 @@ class CallbackModule(CallbackBase):
             importlib.import_module(f"{_PLUGINS}.filter.{path.stem}")
 
     def v2_playbook_on_play_start(self, play: object) -> None:
-        # Each task is a process forked from this one, for a moment: looking for garbage would only copy memory.
         del play
         gc.freeze()
 

@@ -25,8 +25,13 @@ def send(lab: Lab, method: str, host: str, path: str, body: Any, timeout: float 
 
 def volume_request(lab: Lab, host: str, generation: int) -> str:
     """The volume construction request of the disk of the instance on ``host``, at another generation."""
-    spec = lab.ask(host, "/instance/spec")["spec"]["value"]
-    request: dict[str, Any] = json.loads(spec["components"][DISK]["component"]["request_json"])
+    return _request_of(lab.ask(host, "/instance/spec"), generation)
+
+
+def _request_of(described: Any, generation: int) -> str:
+    """The same of an instance that a server ``described`` (``/instance/spec``)."""
+    component = described["spec"]["value"]["components"][DISK]["component"]
+    request: dict[str, Any] = json.loads(component["request_json"])
     request["sub_volumes"][0]["gen"] = generation
     return json.dumps(request)
 
@@ -37,16 +42,18 @@ def put_instance(lab: Lab, host: str, original: str, instance: str, generation: 
     With a ``generation`` it has the same disk, at that number; else it has none.
     """
     found = lab.ask(original, "/instance/spec")
-    spec = found["spec"]["value"]
+    found["properties"]["id"] = instance
+    _make(lab, host, found, generation)
+
+
+def _make(lab: Lab, host: str, described: Any, generation: int | None) -> None:
+    spec = described["spec"]["value"]
     if generation is None:
         for name in (DISK, DISK.removesuffix("-backend")):
             del spec["components"][name]
     else:
-        spec["components"][DISK]["component"]["request_json"] = volume_request(lab, original, generation)
-    body = {
-        "properties": {**found["properties"], "id": instance},
-        "init": {"method": "Spec", "value": {"spec": spec}},
-    }
+        spec["components"][DISK]["component"]["request_json"] = _request_of(described, generation)
+    body = {"properties": described["properties"], "init": {"method": "Spec", "value": {"spec": spec}}}
     assert send(lab, "PUT", host, "/instance", body).status_code == 201
 
 
@@ -73,13 +80,8 @@ def cold_start(lab: Lab, host: str, described: Any, volume_id: str) -> None:
     entry, _is_new = arbiter.allocate(Entry(0, "start", "vm0", lab.address(host)), floors=floors)
     for other in others:
         other.record([entry])
-    spec = described["spec"]["value"]
-    request = json.loads(spec["components"][DISK]["component"]["request_json"])
-    request["sub_volumes"][0]["gen"] = entry.generation
-    spec["components"][DISK]["component"]["request_json"] = json.dumps(request)
-    body = {"properties": described["properties"], "init": {"method": "Spec", "value": {"spec": spec}}}
     lab.until(f"the server on {host} answers", lambda: _answers(lab, host))
-    assert send(lab, "PUT", host, "/instance", body).status_code == 201
+    _make(lab, host, described, entry.generation)
     assert send(lab, "PUT", host, "/instance/state", "Run").status_code == 204
 
 

@@ -88,6 +88,10 @@ class Machine:
             (line["event"], line.get("role"), line.get("phase"), line.get("at")) == wanted for line in self.history()
         )
 
+    def boots(self) -> int:
+        """How often a guest began, and did not only go on."""
+        return sum(line["event"] == "guest" and line["what"] == "begin" for line in self.history())
+
     def until_state(self, host: str, *states: str) -> None:
         self.lab.until(f"{host} is {' or '.join(states)}", lambda: self.lab.state(host) in states)
 

@@ -16,7 +16,7 @@ import pytest
 from by_hand import put_instance, stop
 from conftest import VOLUME, Machine, begin_anew
 
-VOLUME: dict[str, Any] = {
+BOOT_VOLUME: dict[str, Any] = {
     "id": VOLUME,
     "block_size": 512,
     "blocks_per_extent": 8192,
@@ -102,7 +102,7 @@ def test_fault_24_another_age_another_processor_and_another_crucible_are_refused
 
 def test_fault_24_a_key_for_regions_that_are_not_encrypted_is_refused(machine: Machine) -> None:
     key = base64.b64encode(bytes(range(32))).decode()
-    played = machine.move(crucible_volumes={"vm0-boot": {**VOLUME, "key": key}})
+    played = machine.move(crucible_volumes={"vm0-boot": {**BOOT_VOLUME, "key": key}})
     assert played.status != 0
     assert "encrypted" in played.words, played.output
     assert key not in played.output.split("-e ")[0]

@@ -13,10 +13,6 @@ ON_ITS_WAY = "vm0 is on its way."
 RECORDS = "All target hosts have recorded it"
 
 
-def boots(machine: Machine) -> int:
-    return sum(line["event"] == "guest" and line["what"] == "begin" for line in machine.history())
-
-
 def moved_once(machine: Machine, again: Played) -> None:
     """The second run has finished the migration, with the number of the first, which all three hosts know."""
     assert again.status == 0, again.output[-3000:]
@@ -42,7 +38,7 @@ def test_fault_17_killed_before_all_hosts_know_the_number_it_goes_on_with_the_sa
 def test_fault_17_killed_while_the_machine_is_on_its_way_the_next_run_follows_it(
     machine: Machine, side: str, phase: str, held: str
 ) -> None:
-    seen, before = boots(machine), machine.passed(side, phase)
+    seen, before = machine.boots(), machine.passed(side, phase)
     machine.lab.fault(steps=[{"side": side, "phase": held, "action": "stall"}])
     playing = machine.begin_move()
     Lab.until(f"{side} {phase}", lambda: machine.passed(side, phase) > before, PLAY_SECONDS)
@@ -54,7 +50,7 @@ def test_fault_17_killed_while_the_machine_is_on_its_way_the_next_run_follows_it
     moved_once(machine, ended)
     assert "Plan: follow migration" in ended.words, ended.output[-3000:]
     assert ended.changed == 1, ended.output[-3000:]
-    assert boots(machine) == seen, "the machine was booted, not moved"
+    assert machine.boots() == seen, "the machine was booted, not moved"
     if held == "Activate":
         third = machine.move()
         assert (third.status, third.changed) == (0, 0), third.output[-2000:]

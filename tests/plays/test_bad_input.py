@@ -236,8 +236,13 @@ def test_a_program_that_is_missing_or_cannot_be_run_is_named_on_each_host(lab: L
 
 
 def test_a_host_that_cannot_be_reached_is_named_and_no_number_is_spent(lab: Lab, tmp_path: Path) -> None:
-    away = {"ansible_connection": "ssh", "ansible_host": f"{lab.network}.99", "ansible_timeout": 5}
-    words = ("UNREACHABLE", f"{lab.network}.99", "Failed to connect to the host via ssh")
+    away = {
+        "ansible_connection": "ssh",
+        "ansible_host": f"{lab.network}.99",
+        "ansible_timeout": 5,
+        "ansible_pipelining": True,
+    }
+    words = ("UNREACHABLE", f"{lab.network}.99", "Make sure this host can be reached")
     refused(lab, "migrate", *words, arguments=inventory(tmp_path, ds2=away), migration_destination="alpha")
 
 

@@ -52,7 +52,7 @@ PARTS = {
     # killed between the connection and the agreement on a version, where the lab has no step to die in.
     "c5-migration-killed": range(1, 7),
 }
-AT_ONCE = 4
+AT_ONCE = 2
 """Pieces of recordings that are replayed at the same time: most of their time they wait."""
 
 

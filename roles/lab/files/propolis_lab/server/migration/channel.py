@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-from aiohttp import ClientSession, ClientWebSocketResponse, WSMessage, WSMsgType, web
+from aiohttp import ClientConnectionResetError, ClientSession, ClientWebSocketResponse, WSMessage, WSMsgType, web
 
 from propolis_lab.server.sockets import Upgraded
 
@@ -151,14 +152,17 @@ class _Websocket:
     socket: web.WebSocketResponse | ClientWebSocketResponse
 
     async def send_text(self, text: str) -> None:
-        try:
-            await self.socket.send_str(text)
-        except ConnectionError as error:
-            raise ChannelError(f"IO error: {error}") from None
+        await self._sent(self.socket.send_str(text))
 
     async def send(self, data: bytes) -> None:
+        await self._sent(self.socket.send_bytes(data))
+
+    @staticmethod
+    async def _sent(sending: Awaitable[None]) -> None:
         try:
-            await self.socket.send_bytes(data)
+            await sending
+        except ClientConnectionResetError:  # it is known already that the peer went away without a word
+            raise PeerGoneError(_RESET) from None
         except ConnectionError as error:
             raise ChannelError(f"IO error: {error}") from None
 
