@@ -66,7 +66,7 @@ def _field(text: str, name: str) -> str | None:
 
 
 def _in_mib(kib: str | None) -> int | None:
-    found = re.match(r"(\d+) kB$", kib or "")
+    found = re.match(r"(\d{1,18}) kB$", kib or "")
     return int(found[1]) // 1024 if found else None
 
 

@@ -78,7 +78,7 @@ def _open_files(process: Path) -> Iterator[str]:
 def _listening_inodes(address: str, port: int, proc: Path) -> Iterator[str]:
     for name in ("tcp", "tcp6"):
         try:
-            lines = (proc / "net" / name).read_text().splitlines()[1:]
+            lines = (proc / "net" / name).read_text(errors="replace").splitlines()[1:]
         except OSError:
             continue
         for line in lines:
@@ -86,12 +86,16 @@ def _listening_inodes(address: str, port: int, proc: Path) -> Iterator[str]:
             if len(fields) < 10 or fields[3] != _LISTENING:
                 continue
             host, _colon, number = fields[1].partition(":")
-            if int(number, 16) == port and _meets(_address(host), address):
+            try:
+                meant = int(number, 16) == port and _meets(_address(host), address)
+            except ValueError:
+                continue
+            if meant:
                 yield fields[9]
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address of /proc/net/tcp: 32-bit words in the byte order of the machine."""
+    """An address of /proc/net/tcp: 32-bit words in the byte order of the machine. Raises ValueError for another text."""
     words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
     return ipaddress.ip_address(b"".join(words))
 

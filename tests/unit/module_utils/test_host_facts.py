@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from ansible_collections.apiary.propolis.plugins.module_utils.host_facts import host_facts
 
 
@@ -26,6 +27,7 @@ def test_a_host_without_those_files_tells_no_processor_and_its_free_pages(tmp_pa
     assert facts.memory_available_mib is not None
 
 
-def test_nonsense_is_no_number(tmp_path: Path) -> None:
-    (tmp_path / "meminfo").write_text("MemAvailable: many\n")
-    assert host_facts(tmp_path).memory_available_mib != 0
+@pytest.mark.parametrize("amount", ["many", f"{'9' * 5000} kB"])
+def test_nonsense_is_no_number(tmp_path: Path, amount: str) -> None:
+    (tmp_path / "meminfo").write_text(f"MemAvailable: {amount}\n")
+    assert host_facts(tmp_path).memory_available_mib in range(1, 2**30), "not the free pages of this host"
