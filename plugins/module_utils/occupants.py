@@ -95,7 +95,7 @@ def _listening_inodes(address: str, port: int, proc: Path) -> Iterator[str]:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address of /proc/net/tcp: 32-bit words in the byte order of the machine. Raises ValueError for another text."""
+    """An address of /proc/net/tcp: 32-bit words in the byte order of the machine. Raises ValueError."""
     words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
     return ipaddress.ip_address(b"".join(words))
 

@@ -76,12 +76,12 @@ def _placed(name: str, volume: Mapping[str, Any], index: int, target: Any, hostv
     host = str(target["host"])
     if host not in hostvars:
         raise BadPlacement(f"{place}.host is {shown(host)}, which is not a host of the inventory.")
+    if "id" not in volume:
+        raise BadPlacement(f"crucible_volumes.{name} has no id; expected a uuid.")
     try:
         port = int(target["port"])
         volume_id = uuid.UUID(str(volume["id"]))
         region = uuid.UUID(str(target["uuid"])) if "uuid" in target else uuid.uuid5(volume_id, str(index))
-    except KeyError as error:
-        raise BadPlacement(f"crucible_volumes.{name} has no id; expected a uuid.") from error
     except (ValueError, TypeError, OverflowError) as error:
         found = f"{place}.port is {shown(target['port'])} and crucible_volumes.{name}.id is {shown(volume['id'])}"
         own = f", {place}.uuid is {shown(target['uuid'])}" if "uuid" in target else ""

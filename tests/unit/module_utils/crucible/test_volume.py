@@ -274,6 +274,7 @@ def test_no_secret_of_a_request_is_in_an_objection(member):
         ({"x": 7}, "expected a mapping with id"),
         ({"x": {"targets": "ds0"}}, "expected a list of three targets"),
         ({"x": {"id": "y", "targets": [{"host": "ds0", "port": [1]}]}}, "expected a port number and a uuid"),
+        ({"x": {"targets": [{"host": "ds0", "port": None}]}}, "crucible_volumes.x has no id; expected a uuid."),
         ({"x": {"id": SEED["id"], "targets": [{"host": "ds0", "port": 1, "uuid": "z"}]}}, "uuid is 'z'"),
     ],
 )
