@@ -5,55 +5,100 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from conftest import Machine
-from played_lab import PLAY_SECONDS, Lab, Played
+from played_lab import PLAY_SECONDS, Played, Playing
 
 ON_ITS_WAY = "vm0 is on its way."
 RECORDS = "All target hosts have recorded it"
 
 
-def moved_once(machine: Machine, again: Played) -> None:
-    """The second run has finished the migration, with the number of the first, which all three hosts know."""
-    assert again.status == 0, again.output[-3000:]
+def one_number(machine: Machine) -> None:
+    """It is at its destination with one number more than before, which all three hosts know."""
     machine.is_at(machine.destination, machine.spent + 1)
     assert len({tuple(numbers) for numbers in machine.lab.ledgers().values()}) == 1
 
 
-def test_fault_17_killed_before_all_hosts_know_the_number_it_goes_on_with_the_same_one(machine: Machine) -> None:
+def followed(machine: Machine) -> Playing:
+    """A play that has found what an earlier one began, and follows it."""
     playing = machine.begin_move()
-    playing.until_said(RECORDS)
-    playing.kill()
-    assert machine.newest_number() == machine.spent + 1
-    moved_once(machine, machine.move())
+    playing.until_said(ON_ITS_WAY)
+    assert "Plan: follow migration" in playing.output
+    return playing
 
 
-@pytest.mark.parametrize(
-    ("side", "phase", "held"),
-    [
-        pytest.param("source", "RamPush", "RamPush", id="while memory is copied"),
-        pytest.param("destination", "Finish", "Activate", id="after Finish and before Running"),
-    ],
-)
-def test_fault_17_killed_while_the_machine_is_on_its_way_the_next_run_follows_it(
-    machine: Machine, side: str, phase: str, held: str
+def stall(machine: Machine, side: str, phase: str, at: str = "begin") -> None:
+    """From now on nobody goes on beyond this place, and whoever stood still elsewhere does."""
+    machine.lab.fault(steps=[{"side": side, "phase": phase, "at": at, "action": "stall"}])
+
+
+def test_fault_17_killed_at_each_moment_of_a_move_it_is_finished_by_the_last_run_with_one_number(
+    machine: Machine,
 ) -> None:
-    seen, before = machine.boots(), machine.passed(side, phase)
-    machine.lab.fault(steps=[{"side": side, "phase": held, "action": "stall"}])
-    playing = machine.begin_move()
-    Lab.until(f"{side} {phase}", lambda: machine.passed(side, phase) > before, PLAY_SECONDS)
-    playing.kill()
-    again = machine.begin_move()
-    again.until_said(ON_ITS_WAY)
-    machine.lab.fault()
-    ended = again.ended()
-    moved_once(machine, ended)
-    assert "Plan: follow migration" in ended.words, ended.output[-3000:]
-    assert ended.changed == 1, ended.output[-3000:]
-    assert machine.boots() == seen, "the machine was booted, not moved"
-    if held == "Activate":
-        third = machine.move()
-        assert (third.status, third.changed) == (0, 0), third.output[-2000:]
+    lab, source, destination, boots = machine.lab, machine.source, machine.destination, machine.boots()
+    began, left = machine.passed("source", "RamPush"), machine.passed("destination", "Finish")
+
+    # One host knows the number.
+    first = machine.begin_move()
+    first.until_said(RECORDS)
+    first.kill()
+    assert machine.newest_number() == machine.spent + 1
+
+    # All of them know it, and nobody was asked for anything.
+    second = machine.begin_move()
+    second.until_said(RECORDS)
+    with lab.frozen(destination):
+        second.until_said("The move is made and followed to its end")
+        second.kill()
+    assert lab.state(destination) in (None, "Destroyed")
+
+    # The destination was asked, and has not yet said a word to the source.
+    stall(machine, "destination", "Connect")
+    third = machine.begin_move()
+    lab.until("the destination was asked", lambda: lab.state(destination) == "Migrating", PLAY_SECONDS)
+    third.kill()
+    assert lab.state(source) == "Running"
+
+    # Memory is copied.
+    fourth = followed(machine)
+    stall(machine, "source", "RamPush")
+    lab.until("memory is copied", lambda: machine.passed("source", "RamPush") > began)
+    fourth.kill()
+    assert lab.state(source) == "Migrating"
+
+    # Both ends have finished, and the destination does not run yet.
+    fifth = followed(machine)
+    stall(machine, "destination", "Activate")
+    lab.until("both have finished", lambda: machine.passed("destination", "Finish") > left)
+    fifth.kill()
+
+    last = followed(machine)
+    lab.fault()
+    ended = last.ended()
+    assert (ended.status, ended.changed) == (0, 1), ended.output[-3000:]
+    one_number(machine)
+    assert machine.boots() == boots, "the machine was booted, not moved"
+    again = machine.move()
+    assert (again.status, again.changed) == (0, 0), again.output[-2000:]
+
+
+def test_fault_17_killed_while_the_source_ends_and_after_that_the_next_run_finds_all_done(machine: Machine) -> None:
+    lab, source, destination, boots = machine.lab, machine.source, machine.destination, machine.boots()
+    stall(machine, "source", "Finish", "end")
+    first = machine.begin_move()
+    lab.until("the destination runs", lambda: lab.state(destination) == "Running", PLAY_SECONDS)
+    first.kill()
+    assert lab.state(source) == "Migrating"
+
+    second = followed(machine)
+    with second.halted():
+        lab.fault()
+        lab.until("the source is gone", lambda: lab.state(source) in (None, "Destroyed"))
+        second.kill()
+
+    last = machine.move()
+    assert (last.status, last.changed) == (0, 0), last.output[-3000:]
+    one_number(machine)
+    assert machine.boots() == boots, "the machine was booted, not moved"
 
 
 def only_the_first(machine: Machine, first: Played, second: Played) -> None:
