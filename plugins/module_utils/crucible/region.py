@@ -88,7 +88,8 @@ def parse_definition(text: str | bytes, source: str) -> RegionDefinition:
     block_size = _field(found, "block_size", int, source)
     shift = _field(extent_size, "shift", int, source)
     if block_size < 1 or not 0 <= shift < 64 or 1 << shift != block_size:
-        raise RegionError(f"{source}: block_size {block_size} and extent_size.shift {shift} do not fit each other.")
+        found_both = f"block_size {shown(block_size)} and extent_size.shift {shown(shift)}"
+        raise RegionError(f"{source}: {found_both} do not fit each other.")
     name = _field(found, "uuid", str, source)
     try:
         uuid = str(uuids.UUID(name))

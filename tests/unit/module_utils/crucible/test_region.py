@@ -262,9 +262,13 @@ def test_a_definition_that_promises_billions_of_extents_is_described_at_once(tmp
         parse_definition(json.dumps(definition(extent_count=2**32)), "region.json")
 
 
-def test_a_value_that_fills_the_whole_definition_is_shown_in_part(tmp_path):
-    with pytest.raises(RegionError, match="uuid is 'xxx") as caught:
-        parse_definition(json.dumps(definition(uuid="x" * 60000)), "region.json")
+@pytest.mark.parametrize(
+    ("found", "complaint"),
+    [({"uuid": "x" * 60000}, "uuid is 'xxx"), ({"block_size": 10**4000}, "block_size 1000.*do not fit each other")],
+)
+def test_a_value_that_fills_the_whole_definition_is_shown_in_part(found, complaint):
+    with pytest.raises(RegionError, match=complaint) as caught:
+        parse_definition(json.dumps(definition(**found)), "region.json")
     assert len(caught.value.message) < 500
 
 
