@@ -62,7 +62,7 @@ options:
       - Without it, nothing is judged about hosts.
     type: dict
   any_cpu:
-    description: Whether processors of another vendor are only warned of.
+    description: Whether processors of another vendor or family are only warned of.
     type: bool
     default: false
   source_log:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,43 +44,81 @@ def test_fault_24_a_destination_that_holds_another_machine_is_refused(machine: M
     stop(machine.lab, machine.destination)
 
 
-def test_fault_24_a_destination_of_another_revision_is_warned_of_in_the_plan(machine: Machine) -> None:
-    with machine.lab.other_command(machine.destination, lambda argv: [argv[0], "--latest-api", "2.0.0", *argv[1:]]):
-        played = machine.move("--check")
+def program(path: Path, script: str) -> str:
+    """An executable shell script; its path."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def with_processor(folder: Path, cpuinfo: str) -> str:
+    """A Python for a host with another processor: another /proc/cpuinfo, mounted for what Ansible runs there alone."""
+    (folder / "cpuinfo").write_text(cpuinfo)
+    mounted = f'mount --bind {folder / "cpuinfo"} /proc/cpuinfo && exec "{sys.executable}" "$@"'
+    return program(folder / "python", f"exec unshare --mount sh -c '{mounted}' sh \"$@\"")
+
+
+def inventory_of(folder: Path, hosts: dict[str, dict[str, str]]) -> Path:
+    """An inventory beside the lab's, with other variables of some hosts."""
+    path = folder / "odd.yml"
+    path.write_text(json.dumps({"all": {"hosts": hosts}}))
+    return path
+
+
+OTHER_PROCESSORS = "another processor is a file that is mounted, which only root may do"
+
+
+def test_fault_24_other_revisions_and_another_family_of_processor_are_warned_of_in_the_plan(
+    machine: Machine, tmp_path: Path
+) -> None:
+    here, there, other = machine.source, machine.destination, "0123456789abcdef0123456789abcdef01234567"
+    ours = machine.lab.root / "bin" / "crucible-downstairs"
+    changed = f'"{ours}" version | sed "s/^Commit SHA: .*/Commit SHA: {other}/"'
+    script = f'[ "$1" = version ] || exec "{ours}" "$@"\n{changed}'
+    hosts = {"ds2": {"crucible_downstairs_executable": program(tmp_path / "crucible-downstairs", script)}}
+    root, processor = os.geteuid() == 0, Path("/proc/cpuinfo").read_text()
+    if root:
+        odd = re.sub(r"(?m)^cpu family\s*:.*$", "cpu family\t: 99", processor)
+        assert odd != processor, "the kernel tells no family of its processor"
+        hosts[there] = {"ansible_python_interpreter": with_processor(tmp_path, odd)}
+    odd_ones = str(inventory_of(tmp_path, hosts))
+    with machine.lab.other_command(there, lambda argv: [argv[0], "--latest-api", "2.0.0", *argv[1:]]):
+        played = machine.move("--check", "-i", odd_ones, migration_any_cpu=True)
         assert played.status == 0, played.output
-        assert f"warned {machine.source} speaks 5.0.0, {machine.destination} speaks 2.0.0" in played.words
+        played.says(
+            f"warned {here} speaks 5.0.0, {there} speaks 2.0.0",
+            "warned The programs crucible-downstairs are of different revisions",
+            f"{other} on ds2)",
+        )
         nothing_was_done(machine)
+    if not root:
+        pytest.skip(f"all but the processor was checked: {OTHER_PROCESSORS}")
+    played.says(
+        "warned The family of the processor is", f"and 99 on {there}; a guest that uses what the other one lacks"
+    )
 
 
 @contextmanager
 def odd_hosts(machine: Machine, folder: Path) -> Iterator[Path]:
-    """An inventory beside the lab's: the destination has another processor and a server of January 2023, ds2 the
-    Crucible of that age.
-
-    The processor is another /proc/cpuinfo, mounted for what Ansible runs on that host alone.
+    """An inventory in which the destination has another processor and a server of January 2023, ds2 the Crucible of
+    that age.
     """
-    cpuinfo, python, bootrom = folder / "cpuinfo", folder / "python", folder / "server.toml"
-    cpuinfo.write_text("vendor_id\t: LabVendor\ncpu family\t: 99\nmodel name\t: Lab 9\n")
-    mounted = f'mount --bind {cpuinfo} /proc/cpuinfo && exec "{sys.executable}" "$@"'
-    python.write_text(f"#!/bin/sh\nexec unshare --mount sh -c '{mounted}' sh \"$@\"\n")
+    python = with_processor(folder, "vendor_id\t: LabVendor\ncpu family\t: 99\nmodel name\t: Lab 9\n")
+    bootrom = folder / "server.toml"
     bootrom.write_text(f'bootrom = "{machine.lab.root / "share" / "OVMF_CODE.fd"}"\n')
-    downstairs = folder / "crucible-downstairs"
-    ours = (machine.lab.root / "bin" / "crucible-downstairs").read_text()
-    downstairs.write_text(ours.replace('"$@"', '--age 2023 "$@"'))
-    for program in (python, downstairs):
-        program.chmod(0o755)
-    inventory = folder / "odd.yml"
+    ours = machine.lab.root / "bin" / "crucible-downstairs"
+    downstairs = program(folder / "crucible-downstairs", f'exec "{ours}" --age 2023 "$@"')
     hosts = {
-        machine.destination: {"ansible_python_interpreter": str(python)},
-        "ds2": {"crucible_downstairs_executable": str(downstairs)},
+        machine.destination: {"ansible_python_interpreter": python},
+        "ds2": {"crucible_downstairs_executable": downstairs},
     }
-    inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+    inventory = inventory_of(folder, hosts)
     run_of_2023 = [f"{machine.lab.root}/bin/propolis-server", "--age", "2023-01", "run", str(bootrom)]
     with machine.lab.other_command(machine.destination, lambda argv: [*run_of_2023, argv[-1]]):
         yield inventory
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="another processor is a file that is mounted, which only root may do")
+@pytest.mark.skipif(os.geteuid() != 0, reason=OTHER_PROCESSORS)
 def test_fault_24_another_age_another_processor_and_another_crucible_are_refused_and_only_the_second_may_be_allowed(
     machine: Machine, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ def check_hosts(
 ) -> list[Check]:
     """All conditions. ``source`` and ``destination`` are names of hosts, ``programs`` versions by host of a downstairs.
 
-    With ``any_cpu`` processors of another vendor are only warned of.
+    With ``any_cpu`` processors of another vendor or family are only warned of.
     """
     return [
         _memory(destination, memory_mib, hosts),
@@ -62,7 +62,8 @@ def _processors(source: str, destination: str, hosts: Mapping[str, Answer], *, a
     if here.get("vendor") is None or there.get("vendor") is None:
         yield warned("cpu", f"It is not known whether {source} and {destination} have processors of one kind.")
         return
-    for word, judge in (("vendor", warned if any_cpu else refused), ("family", warned), ("model", warned)):
+    strict = warned if any_cpu else refused
+    for word, judge in (("vendor", strict), ("family", strict), ("model", warned)):
         if here.get(word) != there.get(word):
             yield judge(
                 "cpu",

@@ -224,7 +224,13 @@ def test_equal_hosts_with_room_are_well() -> None:
         ({"beta": host(memory={"total_mib": 4096, "available_mib": 9})}, "memory", Outcome.WARNED, ["9 MiB"]),
         ({"beta": None}, "memory", Outcome.WARNED, ["not known", "beta"]),
         ({"beta": host(cpu={"vendor": "GenuineIntel"})}, "cpu", Outcome.REFUSED, ["AuthenticAMD on alpha", "beta"]),
-        ({"beta": host(cpu={"vendor": "AuthenticAMD", "family": "26"})}, "cpu", Outcome.WARNED, ["family", "26"]),
+        ({"beta": host(cpu={"vendor": "AuthenticAMD", "family": "26"})}, "cpu", Outcome.REFUSED, ["family", "26"]),
+        (
+            {"beta": host(cpu={"vendor": "AuthenticAMD", "family": "25", "model": "X"})},
+            "cpu",
+            Outcome.WARNED,
+            ["model"],
+        ),
         ({"alpha": None}, "cpu", Outcome.WARNED, ["not known"]),
         ({"beta": host(clock_offset=-60.0)}, "clock", Outcome.WARNED, ["60 s behind", "beta", "alpha"]),
         ({"beta": host(clock_offset=60.0)}, "clock", Outcome.WARNED, ["60 s ahead of"]),
@@ -257,8 +263,9 @@ def test_a_difference_between_hosts_is_named(
     assert [word for word in words if word not in one.sentence] == [], one.sentence
 
 
-def test_another_processor_is_only_warned_of_where_the_user_insists() -> None:
-    assert judged({"beta": host(cpu={"vendor": "GenuineIntel"})}, any_cpu=True)["cpu"].outcome is Outcome.WARNED
+@pytest.mark.parametrize("cpu", [{"vendor": "GenuineIntel"}, {"vendor": "AuthenticAMD", "family": "26"}])
+def test_another_processor_is_only_warned_of_where_the_user_insists(cpu: dict[str, str]) -> None:
+    assert judged({"beta": host(cpu=cpu)}, any_cpu=True)["cpu"].outcome is Outcome.WARNED
 
 
 def test_programs_of_january_2023_are_one_revision_although_they_do_not_tell() -> None:
