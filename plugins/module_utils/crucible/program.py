@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from .geometry import Geometry
 
 _DIFFERENT = "Difference in extent metadata found!"
 _LINES_KEPT = 12
+_STDOUT = 1
+_NOBODY_READS = select.POLLHUP | select.POLLERR
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,34 @@ def _ended_with_us() -> Iterator[Callable[[int], None]]:
             os.kill(os.getpid(), ending[0])
 
 
+@contextmanager
+def _hung_up_when_nobody_reads() -> Iterator[None]:
+    """When whoever should read our result has left, this process gets SIGHUP, as if its terminal had gone.
+
+    Without a terminal, as Ansible mostly works over ssh, that is all that is seen of a connection that has ended.
+    """
+    ended, end = os.pipe()
+    watched = select.poll()
+    watched.register(_STDOUT, 0)
+    watched.register(ended, select.POLLHUP)
+
+    def watch() -> None:
+        if any(descriptor == _STDOUT and event & _NOBODY_READS for descriptor, event in watched.poll()):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGHUP)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    # A signal that the watcher took would not wake the thread that waits for the program.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    watcher.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        yield
+    finally:
+        os.close(end)
+        watcher.join()
+        os.close(ended)
+
+
 class DownstairsProgram:
     """One executable, of either age. Every method raises ProgramError; nothing runs longer than ``timeout`` seconds."""
 
@@ -128,7 +160,7 @@ class DownstairsProgram:
 
     def _run(self, arguments: list[str]) -> Outcome:
         command = (self.executable, *arguments)
-        with _ended_with_us() as begun:
+        with _ended_with_us() as begun, _hung_up_when_nobody_reads():
             child = self._start(command)
             begun(child.pid)
             try:

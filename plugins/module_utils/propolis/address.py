@@ -52,7 +52,7 @@ class Address:
         parts = _split(stripped)
         if parts.scheme.lower() != "http":
             raise BadAddress(
-                f"The server address {shown(text)} asks for {parts.scheme}; propolis-server speaks plain HTTP only: "
+                f"The server address {shown(text)} asks for {shown(parts.scheme)}; propolis-server speaks plain HTTP only: "
                 "give IP:PORT or http://IP:PORT."
             )
         if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
@@ -79,7 +79,9 @@ def _split(text: str) -> SplitResult:
         if parts.hostname and bracketed:
             ipaddress.IPv6Address(parts.hostname)
     except ValueError as error:
-        raise BadAddress(f"The server address {shown(text)} cannot be read ({error}): give IP:PORT.") from error
+        raise BadAddress(
+            f"The server address {shown(text)} cannot be read ({shown(str(error))}): give IP:PORT."
+        ) from error
     if any(character.isspace() for character in text):
         raise BadAddress(f"The server address {shown(text)} has a space in it: give IP:PORT.")
     return parts

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from types import TracebackType
 
+from ..failures import shown
 from .errors import BadDescription, PropolisError
 
 # How much output is kept for searching. A pattern can only match within so many bytes.
@@ -26,8 +27,8 @@ def compile_pattern(text: str) -> re.Pattern[str]:
     """The pattern that is waited for; lines count (``^`` and ``$``). Raises BadDescription."""
     try:
         return re.compile(text, re.MULTILINE)
-    except re.error as error:
-        raise BadDescription(f"expect is {text!r}, which is not a regular expression: {error}.") from None
+    except (re.error, RecursionError, OverflowError) as error:
+        raise BadDescription(f"expect is {shown(text)}, which is not a regular expression: {error}.") from None
 
 
 class Output:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..exits import describe_exit, why_not_run
+from ..failures import shown
 from ..files import write_atomically
 from ..limits import open_files
 from ..waiting import wait_until
@@ -157,7 +158,7 @@ class ProcessSupervisor:
             raise SupervisorError(f"{name}: {path} cannot be read: {error.strerror}.") from error
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise SupervisorError(
-                f"{name}: {path} is not a state file of ours ({error!r}); "
+                f"{name}: {path} is not a state file of ours ({shown(error)}); "
                 "look whether the service runs, then remove the file."
             ) from error
 

@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -456,6 +457,26 @@ def test_a_signal_that_ends_the_module_ends_the_import_too(tmp_path, number):
     handle = os.pidfd_open(importing)
     module.send_signal(number)
     assert module.wait(10) == -number
+    assert select.select([handle], [], [], 10)[0], "the import goes on"
+    os.close(handle)
+
+
+@pytest.mark.parametrize(
+    "pair", [os.pipe, lambda: [end.detach() for end in socket.socketpair()]], ids=["pipe", "socket"]
+)
+def test_an_import_ends_when_the_connection_of_its_module_has_ended_without_a_signal(tmp_path, pair):
+    os.mkfifo(tmp_path / "begun")
+    program = script(tmp_path, f"echo $$ > {tmp_path / 'begun'}\nexec sleep 600")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", IMPORTING, program, str(tmp_path / "r")]
+    ours, theirs = pair()
+    module = subprocess.Popen(command, env=environment, stdout=theirs)
+    os.close(theirs)
+    importing = int((tmp_path / "begun").read_text())
+    handle = os.pidfd_open(importing)
+    assert module.poll() is None
+    os.close(ours)
+    assert module.wait(10) == -signal.SIGHUP
     assert select.select([handle], [], [], 10)[0], "the import goes on"
     os.close(handle)
 

@@ -46,7 +46,7 @@ from ansible_collections.apiary.propolis.plugins.module_utils.propolis.values im
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.identity import command_line, start_time
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.process import ProcessSupervisor
 from fuzzing import STRANGERS, as_json, broken, mangled, nested, understood
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 KEY = "A" * 43 + "="
@@ -133,6 +133,9 @@ def test_any_output_of_a_console_is_searched(pieces: list[bytes], expect: str) -
         assert isinstance(output.tail, str)
 
 
+@example("[" * 5000)
+@example("(" * 5000)
+@example("a{99999999999999999999}")
 @given(st.text(max_size=20))
 def test_a_pattern_is_understood_or_refused(text: str) -> None:
     understood(compile_pattern, text)
@@ -161,6 +164,7 @@ def test_any_log_has_reasons_or_none(folder: Path, raw: bytes, start: int) -> No
 STATE = {"pid": 1, "start_time": "boot/7", "argv": ["propolis-server"], "log": "/x.log", "log_offset": 0}
 
 
+@example(raw=b"\xb9" + b"9" * 5000)
 @given(raw=mangled(as_json(STATE)) | broken(STATE).map(as_json) | st.sampled_from([*STRANGERS, b'{"pid":1e999}']))
 def test_a_state_file_of_a_service_is_read_or_refused(folder: Path, raw: bytes) -> None:
     (folder / "vm0.json").write_bytes(raw)
@@ -246,6 +250,8 @@ def test_a_move_is_understood_or_refused(request_: Any, generation: int | None, 
     understood(read_move, {**MOVE, "instance": {"id": text, "name": text}})
 
 
+@example("A" * 5000 + "://")
+@example("\u2100" * 3000)
 @given(st.text() | mangled(b"http://[fd00::1]:8000", b"172.20.3.73:8000").map(lambda raw: raw.decode(errors="replace")))
 def test_an_address_is_read_or_refused(text: str) -> None:
     understood(Address.parse, text)
