@@ -52,8 +52,8 @@ class Address:
         parts = _split(stripped)
         if parts.scheme.lower() != "http":
             raise BadAddress(
-                f"The server address {shown(text)} asks for {shown(parts.scheme)}; propolis-server speaks plain HTTP only: "
-                "give IP:PORT or http://IP:PORT."
+                f"The server address {shown(text)} asks for {shown(parts.scheme)}; propolis-server speaks plain "
+                "HTTP only: give IP:PORT or http://IP:PORT."
             )
         if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
             raise BadAddress(f"The server address {shown(text)} has more in it than a host and a port: give IP:PORT.")
