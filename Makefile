@@ -20,6 +20,7 @@ migrate status console teardown: export ANSIBLE_HOME := $(CURDIR)/.ansible
 migrate status console teardown: export ANSIBLE_REMOTE_TMP := $(CURDIR)/.ansible/tmp
 SETTINGS := $(if $(API),API=$(API)) $(if $(IMAGE),IMAGE='$(IMAGE)')
 PLAY := tests/say $(if $(strip $(SETTINGS)),env $(SETTINGS)) ansible-playbook -i inventories/lab
+# Said also after a second Ctrl-C, of which make dies at once and the play with 130 in the place of 99: hence the trap.
 INTERRUPTED := "Interrupted. The same command goes on from what is there; make status shows it, make teardown removes it."
 LABS := $(or $(API),$(if $(LAB_ROOT),today,$(notdir $(wildcard .lab/*))))
 
@@ -29,7 +30,8 @@ help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
 
 migrate: venv ## lab up, seed, boot vm0 on alpha, migrate it to beta (IMAGE=/path/any.raw, API=2023-01)
-	@$(PLAY) playbooks/migrate.yml $(ARGS) || { code=$$?; [ $$code -ne 99 ] || echo $(INTERRUPTED) >&2; exit $$code; }
+	@trap : INT; $(PLAY) playbooks/migrate.yml $(ARGS) || \
+	  { code=$$?; [[ ! $$code =~ ^(99|130)$$ ]] || echo $(INTERRUPTED) >&2; exit $$code; }
 	@echo "What next: make status, make console, make teardown"
 
 status: venv ## where every instance of the lab runs, at which generations

@@ -7,10 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
-import select
 import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -436,49 +433,6 @@ def test_an_interrupted_region_that_was_used_meanwhile_is_left_alone(region, tmp
     told = region(executable=executable(tmp_path, "today"))
     assert told["failure"]["code"] == "region_in_use"
     assert "generation 4 is stored in it" in told["msg"]
-
-
-IMPORTING = """
-import sys
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.geometry import Geometry
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.program import DownstairsProgram
-from pathlib import Path
-DownstairsProgram(sys.argv[1], 60).create(Path(sys.argv[2]), "u", Geometry(512, 16, 3, False))
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_that_ends_the_module_ends_the_import_too(tmp_path, number):
-    os.mkfifo(tmp_path / "begun")
-    program = script(tmp_path, f"echo $$ > {tmp_path / 'begun'}\nexec sleep 600")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    module = subprocess.Popen([sys.executable, "-c", IMPORTING, program, str(tmp_path / "r")], env=environment)
-    importing = int((tmp_path / "begun").read_text())
-    handle = os.pidfd_open(importing)
-    module.send_signal(number)
-    assert module.wait(10) == -number
-    assert select.select([handle], [], [], 10)[0], "the import goes on"
-    os.close(handle)
-
-
-@pytest.mark.parametrize(
-    "pair", [os.pipe, lambda: [end.detach() for end in socket.socketpair()]], ids=["pipe", "socket"]
-)
-def test_an_import_ends_when_the_connection_of_its_module_has_ended_without_a_signal(tmp_path, pair):
-    os.mkfifo(tmp_path / "begun")
-    program = script(tmp_path, f"echo $$ > {tmp_path / 'begun'}\nexec sleep 600")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", IMPORTING, program, str(tmp_path / "r")]
-    ours, theirs = pair()
-    module = subprocess.Popen(command, env=environment, stdout=theirs)
-    os.close(theirs)
-    importing = int((tmp_path / "begun").read_text())
-    handle = os.pidfd_open(importing)
-    assert module.poll() is None
-    os.close(ours)
-    assert module.wait(10) == -signal.SIGHUP
-    assert select.select([handle], [], [], 10)[0], "the import goes on"
-    os.close(handle)
 
 
 def test_an_import_that_outlived_its_run_is_named_with_how_to_end_it(region, tmp_path):
