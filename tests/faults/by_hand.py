@@ -63,7 +63,8 @@ def run_copy(lab: Lab, host: str, original: str, instance: str, generation: int)
     assert send(lab, "PUT", host, "/instance/state", "Run").status_code == 204
 
 
-def _answers(lab: Lab, host: str) -> bool:
+def answers(lab: Lab, host: str) -> bool:
+    """Whether the propolis server on ``host`` answers now, whatever it says."""
     with contextlib.suppress(requests.ConnectionError):
         send(lab, "GET", host, "/instance", None)
         return True
@@ -80,7 +81,7 @@ def cold_start(lab: Lab, host: str, described: Any, volume_id: str) -> None:
     entry, _is_new = arbiter.allocate(Entry(0, "start", "vm0", lab.address(host)), floors=floors)
     for other in others:
         other.record([entry])
-    lab.until(f"the server on {host} answers", lambda: _answers(lab, host))
+    lab.until(f"the server on {host} answers", lambda: answers(lab, host))
     _make(lab, host, described, entry.generation)
     assert send(lab, "PUT", host, "/instance/state", "Run").status_code == 204
 

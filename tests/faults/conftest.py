@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from by_hand import cold_start
+from by_hand import answers, cold_start
 from machine import DOWNSTAIRS, SERVERS, VM, VOLUME, Machine, healthy
 from namespaced_lab import NamespacedLab, namespaced_lab
 from namespaces import CONTROLLER, lacking
@@ -113,6 +113,8 @@ def _judged(lab: Lab) -> Iterator[Machine]:
             lab.restart(host)
     if all(lab.state(host) != "Running" for host in SERVERS):
         _boot(lab)
+    for host in SERVERS:  # one that was just started is asked by hand before any play would have waited for it
+        lab.until(f"the server on {host} answers", lambda host=host: answers(lab, host))
     at, generation = lab.until("the machine runs with three replicas", lambda: healthy(lab))
     spent = max(number for found in lab.ledgers().values() for number in found)
     one = Machine(lab, at, "beta" if at == "alpha" else "alpha", generation, spent)
