@@ -52,6 +52,9 @@ class Completion:
 
 DIFFERENCES: tuple[Difference, ...] = ()
 
+_DEAD_DESTINATION = "whether the source was writing or reading when its destination died was chance"
+_READ = 'error=Codec("error occurred in websocket layer: '
+
 RACES = (
     Race(
         "b-http-api",
@@ -67,6 +70,14 @@ RACES = (
         822,
         {"status": ("200 OK",), "headers": ("content-length: ",), "body": ('"state":"initializing"',)},
         "the disk is asked for in the moment after Run and Stop, before or after the machine is gone",
+    ),
+    Race("c5-migration-killed", 337, {"course": (_READ,)}, _DEAD_DESTINATION),
+    Race("c6-migration-retry-and-hang", 321, {"course": (_READ,)}, _DEAD_DESTINATION),
+    Race(
+        "c5-migration-killed",
+        146,
+        {"course": ("Some(Err(Protocol(ResetWithoutClosingHandshake)))", "error=AlreadyClosed")},
+        "of a source that refuses, the real destination finds the end (in c3 and c7) or the reset (here)",
     ),
 )
 

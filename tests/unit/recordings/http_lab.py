@@ -49,6 +49,12 @@ class Process:
     def alive(self) -> bool:
         return self.popen.poll() is None
 
+    def ends(self, timeout: float) -> bool:
+        """Whether it has ended within `timeout` seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(timeout)
+        return not self.alive
+
     def stop(self) -> None:
         if self.alive:
             self.popen.terminate()

@@ -28,6 +28,25 @@ LATER = ("queue notified",)
 FAILURES = {"failed to activate new VM": ("error",)}
 """The one place where the reason of a failed ensure is told."""
 
+COURSE = {
+    **FAILURES,
+    "publishing new instance state": ("migration", "state", "gen"),
+    "migration out failed, resuming": ("error",),
+    "migration in failed": ("error",),
+    "source and destination instance specs incompatible": ("error",),
+    "failed to send handshake failed message to source": ("error",),
+    "failed to send handshake failure to source": ("error",),
+    "state driver handled event": ("outcome",),
+}
+"""Messages about the course of an instance and of its migrations, with the fields that belong to them."""
+
+COURSE_WORDS = re.compile(
+    r"migration failed due to error from target: .*|Error returned from handler: .*"
+    r"|source instance failed to negotiate protocol version: .*"
+    r"|destination side did not begin migration version handshake: .*"
+)
+"""Messages about it that say everything themselves."""
+
 SESSIONS = re.compile(r"^(upstairs )?UpstairsConnection .* (connected, version \d+|is now active .*)$")
 """Messages of a downstairs about who is served."""
 
@@ -39,11 +58,12 @@ def compare_logs(event: LogLines, output: str, places: Places, report: Report, *
 
     ``outlives``: the downstairs ran already before the part of the recording that shows its log.
     """
-    recorded = _kinds(event.lines, event.pattern)
+    records = [json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in log_records(output)]
+    lines = [places.recorded(line) for line in records]
+    _compare_course(event, _course(event.lines, event.pattern), _course(lines, event.pattern), report)
+    recorded, ours = _kinds(event.lines, event.pattern), _kinds(lines, event.pattern)
     if not recorded:
         return
-    records = [json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in log_records(output)]
-    ours = _kinds([places.recorded(line) for line in records], event.pattern)
     if event.left_out:
         ours = ours[: len(recorded)]
     elif outlives and event.program.startswith("ds"):
@@ -71,6 +91,33 @@ def _kinds(lines: Sequence[str], pattern: str) -> list[str]:
         elif SESSIONS.match(message):
             found.append(_mask(message))
     return found
+
+
+def _course(lines: Sequence[str], pattern: str) -> list[str]:
+    """The messages about the course of things among log lines that match the pattern."""
+    found = []
+    for record in log_records("\n".join(line for line in lines if re.search(pattern, line))):
+        message = record["msg"]
+        if message in COURSE:
+            found.append(" ".join([message, *(f"{name}={_mask(str(record.get(name)))}" for name in COURSE[message])]))
+        elif COURSE_WORDS.fullmatch(message):
+            found.append(message)
+    return found
+
+
+def _compare_course(event: LogLines, recorded: list[str], ours: list[str], report: Report) -> None:
+    """Report each message that stands elsewhere or is another one than recorded.
+
+    The recorded log may begin later than ours, which has all processes of the same name, and it was looked at in some
+    moment; but what it shows follows one another. So it is compared with the part of ours that agrees in most places.
+    """
+    starts = range(max(1, len(ours) - len(recorded) + 1))
+    parts = [ours[start : start + len(recorded)] for start in starts]
+    best = max(parts, key=lambda part: sum(map(str.__eq__, recorded, part)))
+    for position, theirs in enumerate(recorded):
+        mine = best[position] if position < len(best) else "nothing more"
+        if theirs != mine:
+            report(event.line, f"log of {event.program}", "course", theirs, mine)
 
 
 def _in_order(messages: Sequence[str]) -> list[str]:

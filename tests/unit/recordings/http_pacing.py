@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from recordings.http_events import Answer, Event, Exchange, Frame, LogLines, Monitored, Polled, Published, StateSeen
@@ -80,6 +81,20 @@ def burst(events: Sequence[Event], position: int) -> list[Exchange]:
             break
         found.append(event)
     return found
+
+
+def polled_meanwhile(events: Sequence[Event], position: int) -> list[Exchange]:
+    """A change of state and the long poll directly after it that was answered with the very publication that it asked
+    for: it must be under way before that one is over, and some last for milliseconds."""
+    found = [event for event in events[position : position + 2] if isinstance(event, Exchange)]
+    if len(found) < 2 or found[1].at - found[0].at > SLEPT or found[1].request.port != found[0].request.port:
+        return []
+    change, poll = found
+    accepted = change.request.target == "/instance/state" and getattr(change.answer, "status", 0) == 204
+    if not accepted or poll.request.target != "/instance/state-monitor" or not isinstance(poll.answer, Answer):
+        return []
+    asked, told = json.loads(poll.request.body or "{}"), json.loads(poll.answer.body)
+    return found if "gen" in asked and asked["gen"] == told.get("gen") else []
 
 
 def tables(events: Sequence[Event]) -> dict[str, Published]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recordings.http_events import Answer, Down, Event, Exchange, Note, Opening, Up
+from recordings.http_events import Answer, Down, Event, Exchange, LogLines, Note, Opening, Up
 from recordings.http_lab import Lab
 from recordings.http_ports import Ports
 
@@ -74,10 +74,20 @@ def recorded_deaths(events: Sequence[Event]) -> dict[str, str]:
             caught = phase[1]
         elif caught and (killed := re.fullmatch(r"kill -9 (srv[AB]) pid \d+", event.text)):
             side = "source" if killed[1] == SERVERS[0] else "destination"
-            # A destination shows Sync from the moment in which it is asked, before it has asked the source.
-            step = {"side": side, "phase": "Connect" if caught == "Sync" else caught, "action": "die"}
+            step = {"side": side, "action": "die", **_place(caught, events)}
             found.setdefault(killed[1], json.dumps({"steps": [step]}))
     return found
+
+
+def _place(caught: str, events: Sequence[Event]) -> dict[str, str]:
+    """Where the step is of which a server dies that was caught in this phase: the logs tell how far it had come."""
+    said = [line for event in events if isinstance(event, LogLines) for line in event.lines]
+    if caught == "Sync":
+        # A destination shows Sync from the moment in which it is asked, before it has asked the source.
+        met = any("destination side did not begin migration version handshake" in line for line in said)
+        return {"phase": "Negotiate" if met else "Connect"}
+    # A destination asks the source in the moment in which it shows RamPull, and shows it until it is answered.
+    return {"phase": caught, "at": "end" if caught == "RamPull" else "begin"}
 
 
 def recorded_regions(events: Sequence[Event], downstairs: set[int]) -> dict[int, str]:

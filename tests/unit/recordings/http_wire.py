@@ -47,6 +47,19 @@ def send_together(address: str, requests: Sequence[Request], timeout: float) -> 
     return answers
 
 
+def send_ahead(address: str, poll: Request, change: Request, timeout: float) -> list[Answer | NoAnswer]:
+    """A long poll that is under way when `change` is sent: the answers to `change` and to the poll, in this order."""
+    try:
+        with socket.create_connection((address, poll.port), timeout) as connection:
+            connection.settimeout(timeout)
+            connection.sendall(render(poll))
+            changed = send(address, change, timeout)
+            return [changed, _Stream(connection).answer()]
+    except (TimeoutError, ConnectionError) as error:
+        lost = NoAnswer(f"{type(error).__name__}: {error}")
+        return [lost, lost]
+
+
 def render(request: Request) -> bytes:
     """The request's bytes."""
     lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{key}: {value}" for key, value in request.headers)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from recordings.http_logs import compare_logs
 from recordings.http_masks import Places
 from recordings.http_observing import Publication as Ours
 from recordings.http_observing import publications
-from recordings.http_pacing import clock, run_of_states, shows_output, tables
+from recordings.http_pacing import clock, polled_meanwhile, run_of_states, shows_output, tables
 
 PLACES = Places({}, Path("/"))
 ID = "652fa2d2-fcb0-4616-a326-49c7b2ef3206"
@@ -106,6 +107,29 @@ def test_messages_of_the_request_queue_are_compared_and_others_are_not() -> None
     assert differences(log(asked), log({**asked, "state": "Stop"})) != []
     assert differences(log(asked), log(asked, queued), left_out=3) == []
     assert differences(log(asked, queued), log(asked), pattern="requested") == []
+
+
+def test_the_course_of_an_instance_is_compared_where_the_recorded_log_shows_it() -> None:
+    def published(state: str, number: int) -> dict[str, object]:
+        return {"msg": "publishing new instance state", "migration": "None", "state": state, "gen": number}
+
+    ours = log(published("Starting", 2), {"msg": "a library's own"}, published("Running", 3), published("Stopping", 4))
+    assert differences(log(published("Running", 3), published("Stopping", 4)), ours) == []
+    assert differences(log(published("Starting", 2), published("Running", 3)), ours) == []
+    assert differences(log(published("Starting", 2), published("Stopping", 4)), ours) != []
+    assert len(differences(log(published("Running", 3), published("Stopping", 5)), ours)) == 1
+    assert differences(log(published("Destroyed", 5)), log({"msg": "nothing"})) == ["course nothing more"]
+
+
+def test_a_poll_is_under_way_before_the_change_that_it_was_answered_with() -> None:
+    change = Exchange(1, 1.0, Request(1, "PUT", "/instance/state", (), '"Reboot"'), Answer(204, "", (), ""), 0.0)
+    poll = Request(1, "GET", "/instance/state-monitor", (), '{"gen": 4}')
+    prompt = Exchange(2, 1.01, poll, Answer(200, "", (), '{"gen":4,"state":"Rebooting"}'), 0.0)
+    assert polled_meanwhile([change, prompt], 0) == [change, prompt]
+    assert polled_meanwhile([change, replace(prompt, at=3.0)], 0) == []
+    assert polled_meanwhile([change, replace(prompt, answer=Answer(200, "", (), '{"gen":5}'))], 0) == []
+    assert polled_meanwhile([replace(change, answer=Answer(403, "", (), "")), prompt], 0) == []
+    assert polled_meanwhile([prompt, change], 0) == []
 
 
 def test_ids_of_sessions_and_tasks_are_not_compared() -> None:

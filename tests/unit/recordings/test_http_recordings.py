@@ -37,7 +37,7 @@ RECORDINGS = {
     "c2-migration-generation": 39,
     "c3-migration-failures": 70,
     "c4-migration-disturbed": 28,
-    "c5-migration-killed": 26,
+    "c5-migration-killed": 33,
     "c6-migration-retry-and-hang": 10,
     "c7-migrate-start-endpoint": 38,
     "f-api-versions": 71,
@@ -50,7 +50,7 @@ PARTS = {
     "c4-migration-disturbed": range(4),
     # One end is killed in some phase. Left out are what takes minutes at the recorded pace, and a destination that was
     # killed between the connection and the agreement on a version, where the lab has no step to die in.
-    "c5-migration-killed": range(1, 7),
+    "c5-migration-killed": range(7),
 }
 AT_ONCE = 2
 """Pieces of recordings that are replayed at the same time: most of their time they wait."""

@@ -112,7 +112,8 @@ class Api:
         if isinstance(request.init, InstanceSpec):
             self._live(driver.live(request.init, answer), answer)
         else:
-            self._live(driver.live_on(Arrival(request.init, vm, self.environment), answer), answer)
+            arrival = Arrival(request.init, vm, self.environment, call.answered)
+            self._live(driver.live_on(arrival, answer), answer)
         try:
             await answer
         except InitError as error:
@@ -302,7 +303,7 @@ class Api:
                 departure = Departure(migration_id, Channel(ServerLink(client)), vm, self.environment)
                 vm.queue.migrate_out(departure, migration_id)
         except HttpError as error:
-            log.error(f"Error returned from handler: {error.message}")
+            log.error(f"Error returned from handler: {error.log_name}")
             client.drop()
             return Answer(raw=client.socket)
         except RefusedError as error:

@@ -82,19 +82,13 @@ class Driver:
         try:
             self.vm.machine = self.make_machine(spec)
         except PanicError as error:
-            self._log.error(
-                "failed to activate new VM",
-                error="creating VM objects for new instance: failed to join VMM runtime init task: "
-                f"task {next(_TASKS)} panicked with message {json.dumps(str(error))}",
-            )
+            place = "creating VM objects for new instance: failed to join VMM runtime init task"
+            self._not_activated(f"{place}: task {next(_TASKS)} panicked with message {json.dumps(str(error))}")
             answer.set_exception(InitError(str(error)))
             return
         except BuildError as error:
-            self._log.error(
-                "failed to activate new VM",
-                error=f"creating VM objects for new instance: failed to join VM object creation task: {error}",
-            )
-            await self.give_up(answer, str(error))
+            place = "creating VM objects for new instance: failed to join VM object creation task"
+            await self.give_up(answer, str(error), f"{place}: {error}")
             return
         await self.slot.change(SlotState.ACTIVE)
         answer.set_result(None)
@@ -108,17 +102,25 @@ class Driver:
         final = await self._bring_up(InstanceState.MIGRATING) if runs_by_itself else None
         await self._end(final or await self._loop())
 
-    async def give_up(self, answer: asyncio.Future[None], reason: str) -> None:
-        """The instance could not be made: Failed, and the slot is free again."""
-        self.vm.publisher.publish(InstanceState.FAILED)
+    def _not_activated(self, why: str) -> None:
+        self._log.error("failed to activate new VM", error=why)
+
+    async def give_up(self, answer: asyncio.Future[None], reason: str, why: str) -> None:
+        """The instance could not be made: Failed, unless that is published already, and the slot is free again.
+
+        ``reason`` is for whoever sent the PUT, ``why`` for the log.
+        """
+        if self.vm.publisher.current.state is not InstanceState.FAILED:
+            self.vm.publisher.publish(InstanceState.FAILED)
+        self._not_activated(why)
         self.vm.queue.ended(Situation.FAILED)
         await self.slot.change(SlotState.COMPLETE)
         self.vm.publisher.close()
         answer.set_exception(InitError(reason))
 
-    async def fail(self) -> None:
-        """The instance was active and is lost."""
-        self.vm.publisher.publish(InstanceState.FAILED)
+    async def fail(self, why: str) -> None:
+        """The instance was active and is lost, which is published already, and once more at its end."""
+        self._not_activated(why)
         self.vm.queue.ended(Situation.FAILED)
         await self._end(InstanceState.FAILED)
 
@@ -145,6 +147,8 @@ class Driver:
         while True:
             await self.vm.queue.wait()
             final = await self._handle(self.vm.queue.take())
+            outcome = "Continue" if final is None else f"Exit {{ final_state: {final} }}"
+            self._log.info("state driver handled event", outcome=outcome)
             if final is not None:
                 return final
 

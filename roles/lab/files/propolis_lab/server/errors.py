@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 
 
@@ -18,6 +19,13 @@ class HttpError(Exception):
         self.code = code
         self.internal = internal or message
         self.headers: list[tuple[str, str]] = []
+
+    @property
+    def log_name(self) -> str:
+        """The error as the log of a websocket endpoint names it (recorded)."""
+        code = f"Some({json.dumps(self.code)})" if self.code else "None"
+        texts = f"external_message: {json.dumps(self.message)}, internal_message: {json.dumps(self.internal)}"
+        return f"HttpError {{ status_code: {self.status:d}, error_code: {code}, {texts}, headers: None }}"
 
 
 def bad_request(message: str) -> HttpError:

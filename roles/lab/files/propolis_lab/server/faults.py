@@ -14,10 +14,11 @@ when it changes and at SIGHUP, so that a test can switch a fault on in the middl
      "nvme_stall_seconds": 30.0}
 
 `steps`: at the given place, do the given thing. `side` is `source`, `destination` or `any` (default). `phase` is one
-of `Connect` (source: the websocket is open, nothing was said; destination: before it connects), `Sync`, `RamPush`,
-`Pause`, `RamPushDirty`, `Device`, `RamPull` (on the source as well as on the destination), `Server`, `Finish`, and
-for the destination `Activate` (after Finish, before the disks are activated) and `Run` (the disks are active, Running
-is not yet published). `at` is `begin` (default) or `end`. `action` is
+of `Connect` (source: the websocket is open, nothing was said; destination: before it connects), `Negotiate`
+(destination: connected, and no version offered yet; not on servers of 2023), `Sync`, `RamPush`, `Pause`,
+`RamPushDirty`, `Device`, `RamPull` (on the source as well as on the destination), `Server`, `Finish`, and for the
+destination `Activate` (after Finish, before the disks are activated) and `Run` (the disks are active, Running is not
+yet published). `at` is `begin` (default) or `end`. `action` is
 
 * `die`: the process ends at once, as after `kill -9`;
 * `stall`: nothing goes on for `seconds`; without `seconds` until the step is gone from the file;
@@ -43,6 +44,7 @@ from typing import Any
 _SIDES = ("source", "destination", "any")
 _PHASES = (
     "Connect",
+    "Negotiate",
     "Sync",
     "RamPush",
     "Pause",

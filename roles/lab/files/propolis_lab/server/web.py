@@ -58,12 +58,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Call:
-    """One request: API version (None on servers without versions), path parameters and the request itself."""
+    """One request: API version (None on servers without versions), path parameters and the request itself.
+
+    ``answered`` is set once the answer has been given to the kernel, or the client has gone.
+    """
 
     request: web.BaseRequest
     version: Version | None
     parameters: dict[str, str]
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     def uuid_parameter(self, name: str) -> uuid.UUID:
         try:
@@ -172,7 +176,19 @@ class Frontend:
             latency_us=int((time.monotonic() - began) * 1e6),
             response_code=response.status,
         )
+        await self._send(call, response)
         return response
+
+    @staticmethod
+    async def _send(call: Call, response: web.StreamResponse) -> None:
+        """Write the response now, not when aiohttp comes to it, so that others can wait until it is written."""
+        try:
+            await response.prepare(call.request)
+            await response.write_eof()
+        except ConnectionError:
+            pass  # the client has gone, which aiohttp finds once more and heeds
+        finally:
+            call.answered.set()
 
     async def _delay(self) -> None:
         self._environment.faults.reload()

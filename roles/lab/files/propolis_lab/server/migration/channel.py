@@ -51,12 +51,17 @@ class RemoteError(ChannelError):
 
 
 class PeerGoneError(ChannelError):
-    """The connection ended without a farewell, as when the peer's process dies."""
+    """The connection ended without a farewell, as when the peer's process dies. `writing`: it was found by a write.
+
+    The text is that of a read in any case: a peer that waits for an answer reads once more after its write.
+    """
+
+    def __init__(self, *, writing: bool = False) -> None:
+        super().__init__(f"Websocket error: {_RESET}")
+        self.writing = writing
 
 
-# What the real servers log when that happens while they agree on a version (recorded).
-GONE_BEFORE_A_WORD = 'Some(Err(Io(Os { code: 104, kind: ConnectionReset, message: "Connection reset by peer" })))'
-BROKEN_PIPE = 'Io(Os { code: 32, kind: BrokenPipe, message: "Broken pipe" })'
+_RESET = "WebSocket protocol error: Connection reset without closing handshake"
 
 
 @dataclass(frozen=True)
@@ -135,14 +140,11 @@ class Channel:
         await self.link.send_text(PROTOCOL)
 
 
-_RESET = "Websocket error: WebSocket protocol error: Connection reset without closing handshake"
-
-
 def _content(message: WSMessage, kind: WSMsgType) -> Any:
     if message.type is kind:
         return message.data
     if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-        raise PeerGoneError(_RESET)
+        raise PeerGoneError
     raise ChannelError(f"unexpected {message.type.name} message")
 
 
@@ -150,6 +152,8 @@ class _Websocket:
     """What the two ends have in common."""
 
     socket: web.WebSocketResponse | ClientWebSocketResponse
+    _unsent = False
+    """Whether something was written already to a peer that has gone."""
 
     async def send_text(self, text: str) -> None:
         await self._sent(self.socket.send_str(text))
@@ -157,12 +161,14 @@ class _Websocket:
     async def send(self, data: bytes) -> None:
         await self._sent(self.socket.send_bytes(data))
 
-    @staticmethod
-    async def _sent(sending: Awaitable[None]) -> None:
+    async def _sent(self, sending: Awaitable[None]) -> None:
+        """As with a socket of the kernel, the first write to a peer that has gone without a word succeeds."""
         try:
             await sending
-        except ClientConnectionResetError:  # it is known already that the peer went away without a word
-            raise PeerGoneError(_RESET) from None
+        except ClientConnectionResetError:
+            if self._unsent:
+                raise PeerGoneError(writing=True) from None
+            self._unsent = True
         except ConnectionError as error:
             raise ChannelError(f"IO error: {error}") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, WSServerHandshakeError
@@ -17,27 +18,14 @@ from propolis_lab.server.instance_spec import InstanceSpec
 from propolis_lab.server.log import Log
 from propolis_lab.server.machine import DeviceState
 from propolis_lab.server.migration import ram
-from propolis_lab.server.migration.channel import (
-    BROKEN_PIPE,
-    GONE_BEFORE_A_WORD,
-    Channel,
-    ChannelError,
-    ClientLink,
-    PeerGoneError,
-    Tag,
-)
+from propolis_lab.server.migration.channel import Channel, ChannelError, ClientLink, PeerGoneError, Tag
 from propolis_lab.server.migration.session import Session, spec_from_json
-from propolis_lab.server.publisher import MigrationState
+from propolis_lab.server.migration.wording import BEFORE_THE_DESTINATION, IncompatibleError, of_destination
+from propolis_lab.server.publisher import InstanceState, MigrationState
 from propolis_lab.server.request_types import MigrationTarget, Replacement
 from propolis_lab.server.slot import SlotState, Vm
 
 _OLDEST_API = "1.0.0"
-# The PUT is answered before memory moves: a fault that ends the process in phase RamPush must not swallow the answer.
-_ANSWER_SECONDS = 0.005
-
-
-class IncompatibleError(Exception):
-    """The replacements do not fit the source's spec."""
 
 
 class ConnectError(Exception):
@@ -78,11 +66,19 @@ async def connect(target: MigrationTarget) -> ClientLink:
         )
     except WSServerHandshakeError as error:
         await session.close()
-        raise ConnectError(f"Websocket error: HTTP error: {error.status}") from None
+        raise ConnectError(f"Websocket error: HTTP error: {_http_error(error.status)}") from None
     except (ClientError, OSError) as error:
         await session.close()
         raise ConnectError(f"Websocket error: IO error: {_io_error(error)}") from None
     return ClientLink(session, socket)
+
+
+def _http_error(status: int) -> str:
+    """A status in the words of the real server's log, e.g. `404 Not Found`."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"{status} <unknown status code>"
 
 
 def _io_error(error: Exception) -> str:
@@ -92,12 +88,13 @@ def _io_error(error: Exception) -> str:
 
 
 class Arrival:
-    """One migration in; an instance is called by the driver (`driver.Arrival`)."""
+    """One migration in; an instance is called by the driver (`driver.Arrival`). `answered`: so is the PUT."""
 
-    def __init__(self, target: MigrationTarget, vm: Vm, environment: Environment) -> None:
+    def __init__(self, target: MigrationTarget, vm: Vm, environment: Environment, answered: asyncio.Event) -> None:
         self._target = target
         self._vm = vm
         self._environment = environment
+        self._answered = answered
         self._session = Session(target.migration_id, "destination", vm, environment)
         host, port = target.src_addr
         self._log: Log = vm.log.child(
@@ -110,7 +107,7 @@ class Arrival:
             await self._environment.faults.reach("destination", "Connect")
             link = await connect(self._target)
         except (ConnectError, InjectedError) as error:
-            await self._refused(driver, answer, f"creating migration protocol handler: {error}", str(error))
+            await driver.give_up(answer, str(error), f"creating migration protocol handler: {error}")
             return False
         channel = Channel(link)
         try:
@@ -118,41 +115,41 @@ class Arrival:
         finally:
             await link.drop()
 
-    async def _refused(self, driver: Driver, answer: asyncio.Future[None], error: str, reason: str) -> None:
-        self._log.error("failed to activate new VM", component="vm_state_driver", error=error)
-        await driver.give_up(answer, reason)
-
     async def _arrive(self, channel: Channel, driver: Driver, answer: asyncio.Future[None]) -> bool:
         try:
+            await self._environment.faults.reach("destination", "Negotiate")
             await channel.offer()
-        except ChannelError as error:
-            found = GONE_BEFORE_A_WORD if isinstance(error, PeerGoneError) else str(error)
+        except (ChannelError, InjectedError) as error:
+            gone = BEFORE_THE_DESTINATION if isinstance(error, PeerGoneError) else None
+            found = gone.found if gone else str(error)
             self._log.error(f"source instance failed to negotiate protocol version: {found}")
-            if isinstance(error, PeerGoneError):
-                self._log.warn("failed to send handshake failure to source", error=BROKEN_PIPE)
+            if gone:
+                self._log.warn("failed to send handshake failure to source", error=gone.unable)
             reason = "couldn't establish migration connection to source instance"
-            await self._refused(driver, answer, f"creating migration protocol handler: {reason}", reason)
+            await driver.give_up(answer, reason, f"creating migration protocol handler: {reason}")
             return False
         if not await self._sync(channel, driver, answer):
             return False
         await driver.slot.change(SlotState.ACTIVE)
         answer.set_result(None)
-        await asyncio.sleep(_ANSWER_SECONDS)
+        # Before memory moves: a fault that ends the process in phase RamPush must not swallow the answer.
+        await self._answered.wait()
         try:
             await self._phases(channel)
         except (ChannelError, InjectedError) as error:
-            self._log.error("migration in failed", error=str(error))
             if isinstance(error, InjectedError):
                 await channel.report(str(error))
-            await self._lost()
-            self._log.error("failed to activate new VM", error=f"running live migration protocol: {error}")
-            await driver.fail()
+            self._lost(error)
+            await driver.fail(f"running live migration protocol: {error}")
             return False
         return True
 
-    async def _lost(self) -> None:
+    def _lost(self, error: Exception) -> None:
+        """Said in this order by the real program: published twice, and only then explained."""
         self._session.publish(MigrationState.ERROR)
         self._session.note("Error", "end")
+        self._vm.publisher.publish(InstanceState.FAILED)
+        self._log.error("migration in failed", error=of_destination(error))
 
     async def _sync(self, channel: Channel, driver: Driver, answer: asyncio.Future[None]) -> bool:
         """Fetch the spec, replace what is to be replaced, make the VM. False when that failed."""
@@ -162,16 +159,16 @@ class Arrival:
                 await channel.send(Tag.OKAY)
                 await self._make(channel, driver, spec)
         except (BuildError, PanicError) as error:
-            text = f"failed to initialize the target VM: failed to join VM object creation task: {error}"
-            self._log.error("migration in failed", error=text)
-            await self._refused(driver, answer, f"running live migration protocol: {text}", text)
+            reason = f"failed to join VM object creation task: {error}"
+            text = f"failed to initialize the target VM: {reason}"
+            self._log.error("migration in failed", error=f'TargetInstanceInitializationFailed("{reason}")')
+            await driver.give_up(answer, text, f"running live migration protocol: {text}")
             return False
         except (ChannelError, InjectedError, IncompatibleError) as error:
-            self._log.error("migration in failed", error=str(error))
             if not isinstance(error, ChannelError):
                 await channel.report(str(error))
-            await self._lost()
-            await self._refused(driver, answer, f"running live migration protocol: {error}", str(error))
+            self._lost(error)
+            await driver.give_up(answer, str(error), f"running live migration protocol: {error}")
             return False
         return True
 
@@ -209,7 +206,9 @@ class Arrival:
             await channel.send(Tag.OKAY)
         async with self._session.phase("RamPull", MigrationState.RAM_PULL):
             await asyncio.sleep(pace("RamPull"))
-            await channel.send(Tag.MEM_DONE)
+            await ram.ask(channel)
+        await channel.expect(Tag.MEM_END)
+        await channel.send(Tag.MEM_DONE)
         async with self._session.phase("Server", MigrationState.SERVER):
             await channel.send(Tag.BLOB, self._environment.address.encode())
             machine.console.restore(await channel.expect_json())
@@ -223,4 +222,4 @@ class Arrival:
         self._session.note("Finish", "end")
 
 
-__all__ = ["Arrival", "InitError", "replaced"]
+__all__ = ["Arrival", "IncompatibleError", "InitError", "replaced"]

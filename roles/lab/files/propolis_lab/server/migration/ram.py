@@ -34,13 +34,23 @@ async def push(channel: Channel, count: int, bytes_per_second: float) -> None:
         ahead = began + end / bytes_per_second - loop.time()
         if ahead > _SHORTEST_SLEEP:
             await asyncio.sleep(ahead)
+    await finish(channel)
+
+
+async def finish(channel: Channel) -> None:
+    """The source's last word of a pass, and the destination's."""
     await channel.send(Tag.MEM_END, _EVERYTHING)
     await channel.expect(Tag.MEM_DONE)
 
 
+async def ask(channel: Channel) -> None:
+    """The destination's first word of a pass."""
+    await channel.send(Tag.MEM_QUERY, _EVERYTHING)
+
+
 async def pull(channel: Channel) -> int:
     """The destination's half of one pass; returns how many bytes of memory were transferred."""
-    await channel.send(Tag.MEM_QUERY, _EVERYTHING)
+    await ask(channel)
     _start, promised = _RANGE.unpack(await channel.expect(Tag.MEM_OFFER))
     received = 0
     while True:

@@ -11,16 +11,9 @@ from propolis_lab.server.console import Moved
 from propolis_lab.server.environment import Environment
 from propolis_lab.server.faults import InjectedError
 from propolis_lab.server.migration import ram
-from propolis_lab.server.migration.channel import (
-    BROKEN_PIPE,
-    GONE_BEFORE_A_WORD,
-    Channel,
-    ChannelError,
-    PeerGoneError,
-    RemoteError,
-    Tag,
-)
+from propolis_lab.server.migration.channel import Channel, ChannelError, PeerGoneError, RemoteError, Tag
 from propolis_lab.server.migration.session import Session, spec_to_json
+from propolis_lab.server.migration.wording import BEFORE_THE_SOURCE, of_source
 from propolis_lab.server.publisher import InstanceState, MigrationState, MigrationStatus
 from propolis_lab.server.slot import Vm
 
@@ -64,10 +57,11 @@ class Departure:
             await self._environment.faults.reach("source", "Connect")
             await self._channel.choose()
         except (ChannelError, InjectedError) as error:
-            found = GONE_BEFORE_A_WORD if isinstance(error, PeerGoneError) else str(error)
+            gone = BEFORE_THE_SOURCE if isinstance(error, PeerGoneError) else None
+            found = gone.found if gone else str(error)
             self._log.error(f"destination side did not begin migration version handshake: {found}")
-            if isinstance(error, PeerGoneError):
-                self._log.warn("failed to send handshake failed message to source", error=BROKEN_PIPE)
+            if gone:
+                self._log.warn("failed to send handshake failed message to source", error=gone.unable)
             status = MigrationStatus(self._id, MigrationState.ERROR)
             self._vm.publisher.publish(InstanceState.RUNNING, migration_out=status)
             return False
@@ -86,13 +80,13 @@ class Departure:
 
     async def _resume(self, error: Exception) -> None:
         """It failed: the guest goes on here."""
-        remote = isinstance(error, RemoteError)
-        if not remote:
+        if isinstance(error, RemoteError):
+            self._log.error(f"migration failed due to error from target: {error}")
+        else:
             await self._channel.report(str(error))
         self._session.publish(MigrationState.ERROR)
         self._session.note("Error", "end")
-        words = f'RemoteError(Destination, "{error}")' if remote else f'Websocket("{error}")'
-        self._log.info("migration out failed, resuming", error=words)
+        self._log.info("migration out failed, resuming", error=of_source(error))
         if self._paused_at is not None:
             async with self._vm.objects.write():
                 self._vm.machine.go_on()
@@ -150,9 +144,10 @@ class Departure:
 
     async def _ram_pull(self) -> None:
         async with self._session.phase("RamPull", MigrationState.RAM_PUSH):
-            await self._channel.expect(Tag.MEM_DONE)
-        self._session.publish(MigrationState.PAUSE)
-        self._session.publish(MigrationState.RAM_PUSH_DIRTY)
+            await self._channel.expect(Tag.MEM_QUERY)
+            self._session.publish(MigrationState.PAUSE)
+            self._session.publish(MigrationState.RAM_PUSH_DIRTY)
+            await ram.finish(self._channel)
 
     async def _server(self) -> None:
         """From here on there is no live console on this side, even if the migration fails later (read in the
