@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..failures import shown
 from .errors import LedgerError
 from .ledger_entries import Entry, decode_entry, encode_entry
 from .ledger_file import LedgerFile, Mark
@@ -134,10 +135,11 @@ class LedgerReader:
                 f"{self.file.path}: its first line is not that of a ledger in format {FORMAT}; move the file away, so "
                 "that it is made anew from the ledgers of the other two hosts."
             )
-        if header.get("volume") != self.volume:
+        found = header.get("volume")
+        if found != self.volume:
+            found = f"{found:.100}" if isinstance(found, str) else shown(found)
             raise LedgerError(
-                f"{self.file.path}: belongs to volume {header.get('volume')}, expected {self.volume}; "
-                "is the region path right?",
+                f"{self.file.path}: belongs to volume {found}, expected {self.volume}; is the region path right?",
                 code="foreign_ledger",
-                details={"found": header.get("volume"), "expected": self.volume},
+                details={"found": found, "expected": self.volume},
             )

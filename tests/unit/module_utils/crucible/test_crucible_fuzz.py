@@ -36,7 +36,7 @@ from ansible_collections.apiary.propolis.plugins.module_utils.crucible.region im
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.survey import FoundRegion, survey_volume
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.volume import Volume, parse_address
 from fuzzing import STRANGERS, as_json, broken, mangled, understood
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from regions_on_disk import UUID, definition, extent_file, make_raw, make_sqlite
 
@@ -217,6 +217,7 @@ def test_a_checksum_is_read_or_refused(text: str) -> None:
 LEDGER = as_json({"ledger": 1, "volume": VOLUME}) + b"\n" + encode_entry(ENTRY) + encode_entry(Entry(9, "start"))
 
 
+@example(raw=as_json({"ledger": 1, "volume": "9" * 5000}) + b"\n")
 @given(raw=mangled(LEDGER))
 def test_a_ledger_is_read_or_refused_and_never_hands_out_less_than_it_shows(folder: Path, raw: bytes) -> None:
     path = ledger_path(folder / "l")
