@@ -50,7 +50,11 @@ class Completion:
     tail: str
 
 
-DIFFERENCES: tuple[Difference, ...] = ()
+_DOORBELLS = "a guest whose write was under way rings two doorbells of its controller, the lab's guest but one"
+DIFFERENCES: tuple[Difference, ...] = (
+    Difference("c4-migration-disturbed", 1216, "course", "the submission queue specified (1) is invalid", _DOORBELLS),
+    Difference("c4-migration-disturbed", 1216, "course", "nothing more", _DOORBELLS),
+)
 
 _DEAD_DESTINATION = "whether the source was writing or reading when its destination died was chance"
 _READ = 'error=Codec("error occurred in websocket layer: '

@@ -8,14 +8,17 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 
 from downstairs_harness import make_region
 from propolis_lab.region import Age, Region, context_of
-from recordings.http_masks import Places
+from recordings.http_masks import STRANGER_HERE, Places
 from recordings.http_ports import ADDRESS, Ports
 from shared import ROOT
 
@@ -35,6 +38,16 @@ def environment() -> dict[str, str]:
     """The environment of the stand-ins: the lab on the import path, no colours, no debug settings of a developer."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
     return {**kept, "PYTHONPATH": str(ROOT / "roles" / "lab" / "files"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class _Nothing(BaseHTTPRequestHandler):
+    """404 to everything, in silence."""
+
+    def do_GET(self) -> None:
+        self.send_error(HTTPStatus.NOT_FOUND)
+
+    def log_message(self, *_unused: object) -> None:
+        """Nothing."""
 
 
 @dataclass
@@ -80,8 +93,9 @@ class Lab:
     server_options: tuple[str, ...] = ()
     processes: dict[str, Process] = field(default_factory=dict)
     finished: list[Process] = field(default_factory=list)
-    deaths: dict[str, str] = field(default_factory=dict)
-    """The step, as JSON of the lab's faults, of which the next process of a server dies."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """By server, the lab's faults, as JSON, that its next process has."""
+    stranger: HTTPServer | None = None
     encrypted: bool = False
     used: bool = False
     """Whether the regions hold something from end to end: the lab's guest then writes nothing into them."""
@@ -137,14 +151,25 @@ class Lab:
         if name not in self.processes:
             here = self.places.ports[recorded_port]
             history = ("--history", str(self.history_of(name)))
-            dies = ("--faults", self.deaths.pop(name)) if name in self.deaths else ()
-            words = (*self.server_options, *dies, *history, "run", first, f"{ADDRESS}:{here}")
+            self.faults_of(name).write_text(self.faults.pop(name, "{}"), encoding="utf-8")
+            faults = () if "--faults" in self.server_options else ("--faults", str(self.faults_of(name)))
+            words = (*self.server_options, *faults, *history, "run", first, f"{ADDRESS}:{here}")
             self.history_of(name).unlink(missing_ok=True)
             wait_for_port(self._start(name, QUICK_SERVER if self.quick else "propolis_lab.server", *words), here)
 
     def history_of(self, name: str) -> Path:
         """The file in which the running server of this name writes what happens."""
         return self.folder / f"{name}.history"
+
+    def faults_of(self, name: str) -> Path:
+        """The file that the running server of this name reads its faults from, again and again."""
+        return self.folder / f"{name}.faults"
+
+    def up_stranger(self, recorded_port: int) -> None:
+        """Listen where the recorder's network answered, in place of a server, that there is nothing."""
+        if self.stranger is None:
+            self.stranger = ThreadingHTTPServer((STRANGER_HERE, self.places.ports[recorded_port]), _Nothing)
+            threading.Thread(target=self.stranger.serve_forever, daemon=True).start()
 
     def kill(self, name: str) -> None:
         """SIGKILL."""
@@ -162,6 +187,9 @@ class Lab:
     def close(self) -> None:
         for name in list(self.processes):
             self.down(name)
+        if self.stranger is not None:
+            self.stranger.shutdown()
+            self.stranger.server_close()
         self.ports.release()
 
     def output_of(self, name: str) -> str:

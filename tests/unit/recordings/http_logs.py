@@ -37,6 +37,7 @@ COURSE = {
     "failed to send handshake failed message to source": ("error",),
     "failed to send handshake failure to source": ("error",),
     "state driver handled event": ("outcome",),
+    "nvme reg r/w failure": ("error",),
 }
 """Messages about the course of an instance and of its migrations, with the fields that belong to them."""
 

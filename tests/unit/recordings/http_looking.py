@@ -8,13 +8,16 @@ that of the look before it, so a recording is explained by the same states in th
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recordings.http_events import Look
 from recordings.http_lab import Lab, wait_until
+from recordings.http_observing import console
 
+TICK = re.compile(rb"tick (\d+)")
 PATIENCE = 30.0
 """Seconds to wait for something that the recording saw."""
 
@@ -29,6 +32,8 @@ class Story:
     repairs: int = 0
     """How often the disk said that a live repair was in progress."""
     heartbeats: int = 0
+    beat_at: int = 0
+    """The guest's tick at its last write that came to the regions."""
     seen_state: int = 0
     seen_disk: int = 0
     _read: int = 0
@@ -48,6 +53,7 @@ class Story:
                 self.repairs += _repairs(record["info"])
             elif record["event"] == "heartbeat":
                 self.heartbeats += 1
+                self.beat_at = record["tick"]
 
     def explains(self, look: Look) -> bool:
         """Whether the look can be of this server, now or since the last look; the next one is not before it."""
@@ -98,6 +104,18 @@ class Eyes:
             return story.heartbeats > before
 
         return wait_until(more, PATIENCE)
+
+    def is_stuck(self, name: str, port: int) -> bool:
+        """Whether the guest of this server, on our port, goes on while what it has written does not come to the
+        regions."""
+        story = self.story(name)
+
+        def stuck() -> bool:
+            ticks = TICK.findall(console(port))
+            story.read()
+            return bool(ticks) and int(ticks[-1]) > story.beat_at + 1
+
+        return wait_until(stuck, PATIENCE, 0.1)
 
     @property
     def repairs(self) -> int:

@@ -13,6 +13,9 @@ from pathlib import PurePath
 REPAIR_DISTANCE = 4000
 """A downstairs answers its repair API this many ports above its own."""
 
+STRANGER, STRANGER_HERE = "10.255.255.1", "127.25.255.1"
+"""An address outside of the recorder's machine, and one of the same length that stands for it here."""
+
 UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 
@@ -43,7 +46,7 @@ class Places:
     def here(self, text: str) -> str:
         """A recorded text as it must be sent here."""
         table = {str(recorded): str(here) for recorded, here in self._pairs()}
-        return _translate(text, table).replace("STATE/", f"{self.state}/")
+        return _translate(text, table).replace(f"{STRANGER}:", f"{STRANGER_HERE}:").replace("STATE/", f"{self.state}/")
 
     def recorded(self, text: str) -> str:
         """A text of this run as the recording would have written it."""
@@ -52,9 +55,9 @@ class Places:
 
 
 def _translate(text: str, table: dict[str, str]) -> str:
-    """Replace ports after 127.0.0.1: or [::1]: at once, so that two ports can change places."""
+    """Replace ports after these addresses at once, so that two ports can change places."""
     return re.sub(
-        r"(127\.0\.0\.1:|\[::1\]:)(\d+)\b",
+        r"(127\.0\.0\.1:|\[::1\]:|10\.255\.255\.1:)(\d+)\b",
         lambda found: found[1] + table.get(found[2], found[2]),
         text,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import singledispatchmethod
 
@@ -44,10 +45,11 @@ from recordings.http_following import Following, compare_order
 from recordings.http_lab import Lab, wait_until
 from recordings.http_logs import compare_logs
 from recordings.http_looking import Eyes
+from recordings.http_masks import STRANGER
 from recordings.http_observing import Watcher, console, instance_state, publications
 from recordings.http_pacing import PATIENCE, Pacing, burst, polled_meanwhile, run_of_states, shows_output
 from recordings.http_ports import ADDRESS
-from recordings.http_scenario import SERVERS, Counts, Instructions
+from recordings.http_scenario import CAUGHT, SERVERS, SIGNALLED, THIRD, Counts, Instructions, third_servers
 from recordings.http_wire import send, send_ahead, send_together
 from recordings.openapi import VERSIONS, ContractError, document, find_operation, validate_answer
 
@@ -78,6 +80,11 @@ class Replay:
         self.eyes = Eyes(lab)
         self.following: Following | None = None
         self.published_before: dict[int, int] = {}
+        self.sender = ThreadPoolExecutor(1)
+        self.under_way: dict[int, Future[Answer | NoAnswer]] = {}
+        """By line, requests that were sent before the recording shows them."""
+        self.standing = False
+        """Whether the source stands still in some phase."""
         self.uses_disks = any(isinstance(event, Exchange) and _starts(event) for event in self.events)
         """Whether a machine of this recording ever runs."""
 
@@ -105,6 +112,7 @@ class Replay:
             if self.following:
                 for watcher in self.following.watchers.values():
                     watcher.stopping.set()
+            self.sender.shutdown(wait=False, cancel_futures=True)
             self.consoles.close()
             self.counts.frames = self.consoles.frames
 
@@ -112,7 +120,26 @@ class Replay:
     def _replay(self, event: Event, position: int) -> None:
         raise TypeError(f"no replay of {type(event).__name__} at {self.name}:{event.line}, event {position}")
 
-    @_replay.register(Note | Polled | Monitored | DiskWatched)
+    @_replay.register
+    def _on_note(self, event: Note, position: int) -> None:
+        if self.standing:
+            self.lab.faults_of(SERVERS[0]).write_text("{}", encoding="utf-8")
+            self.standing = False
+        if found := SIGNALLED.fullmatch(event.text):
+            self.lab.processes[found[2]].popen.send_signal(int(found[1]))
+        elif CAUGHT.fullmatch(event.text):
+            self._ask_before(event, position)
+            if SERVERS[0] in self.lab.processes and "stall" in self.lab.faults_of(SERVERS[0]).read_text("utf-8"):
+                self.standing = True
+                self._await(event.line, next(iter(self.pacing.names)), "Migrating")
+
+    def _ask_before(self, event: Note, position: int) -> None:
+        """Send the request that was under way when this was remarked, and is written down where it was answered."""
+        asked = [one for one in self.events[position:] if isinstance(one, Exchange) and one.at < event.at]
+        for one in asked:
+            self.under_way[one.line] = self.sender.submit(self._send, one)
+
+    @_replay.register(Polled | Monitored | DiskWatched)
     def _on_event(self, event: Event, position: int) -> None:
         """Remarks say nothing to do; what others saw is compared with the migration that they watched."""
 
@@ -121,6 +148,7 @@ class Replay:
     @_replay.register
     def _on_up(self, event: Up, position: int) -> None:
         self.pacing.names = dict(zip(event.servers, SERVERS, strict=True))
+        self.pacing.names |= dict.fromkeys(third_servers(self.events), THIRD)
         if self.uses_disks:
             self.lab.up_downstairs(event.downstairs)
         remark = self._remark(position)
@@ -198,7 +226,13 @@ class Replay:
         self._end_following()
         self._started_quietly(event)
         self.pacing.settle(event.at, event.request.port)
-        if '"MigrationTarget"' in event.request.body:
+        if event.line in self.under_way:
+            self._compare(event, self.under_way.pop(event.line).result(PATIENCE), 0)
+            return
+        if f"{STRANGER}:" in event.request.body:
+            self.lab.up_stranger(next(iter(self.pacing.names)))
+        elif '"MigrationTarget"' in event.request.body:
+            self._until_stuck(event)
             self._follow(event, position)
         console_before = self._console_before(event)
         ours = self._send(event)
@@ -206,6 +240,13 @@ class Replay:
             ours = self._until_as_recorded(event, ours)
         self._compare(event, ours, console_before)
         self.consoles.count_request()
+
+    def _until_stuck(self, event: Exchange) -> None:
+        """Where a migration is asked for without a quorum of downstairs, the guest had written on for a second."""
+        running = [name for name in self.lab.processes if name.startswith("ds")]
+        port, source = next(iter(self.pacing.names.items()))
+        if len(running) == 1 and not self.eyes.is_stuck(source, self.lab.places.ports[port]):
+            self.report(event.line, "guest writes", "disk", "a write that nobody answers", "none")
 
     def _remark(self, position: int) -> str:
         """What the recorder said last before this event."""

@@ -16,6 +16,13 @@ from recordings.http_ports import Ports
 
 SERVERS = ("srvA", "srvB")
 """The recorded names of the servers, in the order of their ports."""
+THIRD = "srvC"
+
+CAUGHT = re.compile(r"caught :(\d+) migration_in=(\w+)")
+KILLED = re.compile(r"kill -9 (srv[AB]) pid \d+")
+SIGNALLED = re.compile(r"signal (\d+) to (srv[AB])")
+FIXED = "with FIX_NVME_IMPORT=1"
+"""Remarks on what was done to a server, or with one that had a fault of the real program mended."""
 
 
 @dataclass
@@ -55,24 +62,40 @@ def pieces(events: Sequence[Event]) -> list[list[Event]]:
 def prepare(events: Sequence[Event], folder: Path) -> Lab:
     """A lab for this recording: ports chosen, nothing running yet."""
     folder.mkdir(exist_ok=True)
-    servers = {port for event in events if isinstance(event, Up) for port in event.servers}
+    servers = {port for event in events if isinstance(event, Up) for port in event.servers} | third_servers(events)
     downstairs = {port for event in events if isinstance(event, Up) for port in event.downstairs}
     mentioned = {port for event in events if isinstance(event, Exchange) for port in _targets(event.request.body)}
     ports = Ports.choose(servers, downstairs | (mentioned - servers))
     (folder / "bootrom.bin").write_bytes(b"\0" * 4096)
-    return Lab(folder, ports, recorded_regions(events, downstairs), deaths=recorded_deaths(events))
+    return Lab(folder, ports, recorded_regions(events, downstairs), faults=recorded_faults(events))
 
 
-def recorded_deaths(events: Sequence[Event]) -> dict[str, str]:
-    """By server, the step in which the recorder killed it: as soon as it had caught the destination in some phase."""
+def third_servers(events: Sequence[Event]) -> set[int]:
+    """The ports of servers that the recorder started by hand beside the two."""
+    usual = {port for event in events if isinstance(event, Up) for port in event.servers}
+    used = {event.request.port for event in events if isinstance(event, Exchange | Opening)}
+    return used - usual
+
+
+def recorded_faults(events: Sequence[Event]) -> dict[str, str]:
+    """By server, the lab's faults that make it do what the recorded one did.
+
+    The recorder caught a destination in some phase. Where it killed a server then, that one dies in this phase; where
+    it did something else, the source stands still in this phase until that is done.
+    """
     found: dict[str, str] = {}
     caught = ""
     for event in events:
         if not isinstance(event, Note):
             continue
-        if phase := re.fullmatch(r"caught :\d+ migration_in=(\w+)", event.text):
-            caught = phase[1]
-        elif caught and (killed := re.fullmatch(r"kill -9 (srv[AB]) pid \d+", event.text)):
+        if FIXED in event.text:
+            found.update(dict.fromkeys(SERVERS, json.dumps({"nvme_stall_seconds": 0})))
+        if phase := CAUGHT.fullmatch(event.text):
+            caught = phase[2]
+            if not any(isinstance(other, Note) and KILLED.fullmatch(other.text) for other in events):
+                step = {"side": "source", "phase": caught, "action": "stall"}
+                found[SERVERS[0]] = json.dumps({"steps": [step]})
+        elif caught and (killed := KILLED.fullmatch(event.text)):
             side = "source" if killed[1] == SERVERS[0] else "destination"
             step = {"side": side, "action": "die", **_place(caught, events)}
             found.setdefault(killed[1], json.dumps({"steps": [step]}))

@@ -119,8 +119,8 @@ class _Reader:
             return self._published(number)
         if found := TIMED.fullmatch(line):
             self.position += 1
-            if REGION_MADE.fullmatch(found[2]):
-                self._until_mark()  # the last words of that command's own log
+            if REGION_MADE.fullmatch(found[2]) or found[2].endswith(" serial:"):
+                self._until_mark()  # the last words of that command's own log, or what the recorded guest showed
             return note(number, float(found[1]), found[2])
         raise self._error(number, f"not understood: {line[:120]!r}")
 

@@ -33,24 +33,15 @@ RECORDINGS = {
     # how many exchanges of each recording are sent: a parser that overlooks some must not pass
     "b-http-api": 117,
     "b2-ensure-failures": 78,
+    "c0-nvme-after-migration": 6,
     "c1-migration-success": 25,
     "c2-migration-generation": 39,
     "c3-migration-failures": 70,
-    "c4-migration-disturbed": 28,
-    "c5-migration-killed": 33,
+    "c4-migration-disturbed": 60,
+    "c5-migration-killed": 64,
     "c6-migration-retry-and-hang": 10,
     "c7-migrate-start-endpoint": 38,
     "f-api-versions": 71,
-}
-
-
-PARTS = {
-    # Replacements of another shape, of another id, and read-only. Left out are missing downstairs, which are waited for
-    # half a minute and more.
-    "c4-migration-disturbed": range(4),
-    # One end is killed in some phase. Left out are what takes minutes at the recorded pace, and a destination that was
-    # killed between the connection and the agreement on a version, where the lab has no step to die in.
-    "c5-migration-killed": range(7),
 }
 AT_ONCE = 2
 """Pieces of recordings that are replayed at the same time: most of their time they wait."""
@@ -101,8 +92,7 @@ def replays(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             instructions = Instructions(omitted_lines(name), completions(name, events), BOOTROMS)
             begun[name] = [
                 pool.submit(replayed, name, piece, events, tmp_path_factory.mktemp(name) / "lab", instructions)
-                for number, piece in enumerate(pieces(events))
-                if name not in PARTS or number in PARTS[name]
+                for piece in pieces(events)
             ]
         yield begun
         for future in (future for futures in begun.values() for future in futures):
