@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from abc import abstractmethod
@@ -15,6 +14,7 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
+from ansible_collections.apiary.propolis.plugins.module_utils.threads import start_deaf
 
 # Callbacks whose output people read. Lines of our own would spoil that of any other.
 _HUMAN = frozenset(
@@ -57,12 +57,8 @@ def telling(line: Callable[[float], str], pause: Callable[[float], float] = paus
         while not ended.wait(pause(time.monotonic() - began)):
             display.display(line(time.monotonic() - began))
 
-    teller = threading.Thread(target=tell, daemon=True)
-    # Signals are for the thread that waits for the module: one that this thread took would not wake it, and Ctrl-C
-    # would end the play only when the module has ended.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    teller.start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    # With a thread that took signals, Ctrl-C would end the play only when the module has ended.
+    teller = start_deaf(tell)
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..exits import describe_exit, why_not_run
+from ..threads import start_deaf
 from . import output
 from .dump import Dump, parse_dump
 from .errors import InvalidValueError, ProgramError
@@ -96,11 +97,7 @@ def _hung_up_when_nobody_reads() -> Iterator[None]:
         if any(descriptor == _STDOUT and event & _NOBODY_READS for descriptor, event in watched.poll()):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGHUP)
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    # A signal that the watcher took would not wake the thread that waits for the program.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    watcher.start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    watcher = start_deaf(watch)
     try:
         yield
     finally:
