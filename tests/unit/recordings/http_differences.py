@@ -34,7 +34,8 @@ class Race:
 
 @dataclass(frozen=True)
 class Omission:
-    """Lines of a recording that are not replayed."""
+    """Lines of a recording that are not replayed; of a log, the course of instances and migrations is compared all the
+    same."""
 
     recording: str
     lines: tuple[int, ...]

@@ -48,8 +48,12 @@ COURSE_WORDS = re.compile(
 )
 """Messages about it that say everything themselves."""
 
-SESSIONS = re.compile(r"^(upstairs )?UpstairsConnection .* (connected, version \d+|is now active .*)$")
-"""Messages of a downstairs about who is served."""
+SESSIONS = re.compile(
+    r"^(upstairs )?UpstairsConnection .* (connected, version \d+|is now active .*)$"
+    r"|^on_negotiation_step returns error .*"
+)
+"""Messages of a downstairs about who is served and who is refused. Not those about who is cast out: whether somebody
+who is followed goes by itself before that is chance."""
 
 Report = Callable[[int, str, str, str, str], None]
 
@@ -59,9 +63,8 @@ def compare_logs(event: LogLines, output: str, places: Places, report: Report, *
 
     ``outlives``: the downstairs ran already before the part of the recording that shows its log.
     """
-    records = [json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in log_records(output)]
-    lines = [places.recorded(line) for line in records]
-    _compare_course(event, _course(event.lines, event.pattern), _course(lines, event.pattern), report)
+    compare_course(event, output, places, report)
+    lines = _lines(output, places)
     recorded, ours = _kinds(event.lines, event.pattern), _kinds(lines, event.pattern)
     if not recorded:
         return
@@ -94,6 +97,12 @@ def _kinds(lines: Sequence[str], pattern: str) -> list[str]:
     return found
 
 
+def _lines(output: str, places: Places) -> list[str]:
+    """The records of a log, one a line as they would stand in the recording."""
+    records = [json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in log_records(output)]
+    return [places.recorded(line) for line in records]
+
+
 def _course(lines: Sequence[str], pattern: str) -> list[str]:
     """The messages about the course of things among log lines that match the pattern."""
     found = []
@@ -106,12 +115,14 @@ def _course(lines: Sequence[str], pattern: str) -> list[str]:
     return found
 
 
-def _compare_course(event: LogLines, recorded: list[str], ours: list[str], report: Report) -> None:
+def compare_course(event: LogLines, output: str, places: Places, report: Report) -> None:
     """Report each message that stands elsewhere or is another one than recorded.
 
     The recorded log may begin later than ours, which has all processes of the same name, and it was looked at in some
     moment; but what it shows follows one another. So it is compared with the part of ours that agrees in most places.
     """
+    recorded = _course(event.lines, event.pattern)
+    ours = _course(_lines(output, places), event.pattern)
     starts = range(max(1, len(ours) - len(recorded) + 1))
     parts = [ours[start : start + len(recorded)] for start in starts]
     best = max(parts, key=lambda part: sum(map(str.__eq__, recorded, part)))

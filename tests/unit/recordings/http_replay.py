@@ -43,7 +43,7 @@ from recordings.http_events import (
 )
 from recordings.http_following import Following, compare_order
 from recordings.http_lab import Lab, wait_until
-from recordings.http_logs import compare_logs
+from recordings.http_logs import compare_course, compare_logs
 from recordings.http_looking import Eyes
 from recordings.http_masks import STRANGER
 from recordings.http_observing import Watcher, console, instance_state, publications
@@ -401,8 +401,10 @@ class Replay:
     @_replay.register
     def _on_log_lines(self, event: LogLines, position: int) -> None:
         self._end_following()
-        if not self._is_omitted(event.line):
-            output, outlives = self.lab.output_of(event.program), self.lab.newest_log
+        output, outlives = self.lab.output_of(event.program), self.lab.newest_log
+        if self._is_omitted(event.line):
+            compare_course(event, output, self.lab.places, self.report)
+        else:
             compare_logs(event, output, self.lab.places, self.report, outlives=outlives)
 
     @_replay.register
