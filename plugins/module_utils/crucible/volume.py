@@ -43,7 +43,7 @@ class Target:
 
     @property
     def name(self) -> str:
-        return f"{self} ({self.host})" if self.host else str(self)
+        return f"{self} ({self.host:.200})" if self.host else str(self)
 
     @property
     def wildcard(self) -> bool:

@@ -291,6 +291,7 @@ def test_any_body_is_an_answer_of_a_downstairs_or_refused(body: bytes, status: i
 # -- what users write --------------------------------------------------------------------------------------------------
 
 
+@example({**VOLUMES["vm0-boot"], "targets": [{"host": 10**4000, "port": 8810, "address": "172.20.3.73"}] * 3})
 @given(broken(VOLUMES["vm0-boot"]))
 def test_a_volume_of_an_inventory_is_understood_or_refused(raw: Any) -> None:
     volume = understood(Volume.from_mapping, raw, {"ds0": "172.20.3.73"})
