@@ -115,8 +115,8 @@ def _course(lines: Sequence[str], pattern: str) -> list[str]:
     return found
 
 
-def compare_course(event: LogLines, output: str, places: Places, report: Report) -> None:
-    """Report each message that stands elsewhere or is another one than recorded.
+def compare_course(event: LogLines, output: str, places: Places, report: Report) -> bool:
+    """Report each message that stands elsewhere or is another one than recorded; whether there is none.
 
     The recorded log may begin later than ours, which has all processes of the same name, and it was looked at in some
     moment; but what it shows follows one another. So it is compared with the part of ours that agrees in most places.
@@ -130,6 +130,7 @@ def compare_course(event: LogLines, output: str, places: Places, report: Report)
         mine = best[position] if position < len(best) else "nothing more"
         if theirs != mine:
             report(event.line, f"log of {event.program}", "course", theirs, mine)
+    return best == recorded
 
 
 def _in_order(messages: Sequence[str]) -> list[str]:

@@ -60,6 +60,8 @@ USES_DISK = b"io "
 FLUSHES = b"flush\r"
 OF_OTHER_GUEST = (b"write ", b"read ", b"info\r", b"iotimeout ")
 """Commands of the recorded guest that the lab's guest does not know; what they showed is not compared."""
+LOOKED = 5.0
+"""Seconds within which a log says what the recorded one says."""
 SLEPT = 0.5
 """Seconds between two events after which the recording had waited for something to have happened."""
 
@@ -401,6 +403,12 @@ class Replay:
     @_replay.register
     def _on_log_lines(self, event: LogLines, position: int) -> None:
         self._end_following()
+
+        def is_said() -> bool:
+            output = self.lab.output_of(event.program)
+            return compare_course(event, output, self.lab.places, lambda *_unused: None)
+
+        wait_until(is_said, LOOKED, 0.1)  # the recorder looked a second after what it asked last, or more
         output, outlives = self.lab.output_of(event.program), self.lab.newest_log
         if self._is_omitted(event.line):
             compare_course(event, output, self.lab.places, self.report)

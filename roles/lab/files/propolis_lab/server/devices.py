@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from propolis_lab.guest.disk import DiskError
 from propolis_lab.server.disks import Backend, CrucibleBackend
@@ -21,6 +22,7 @@ class Device:
         self.read_only = readonly
         self.replicated = isinstance(backend, CrucibleBackend)
         self._hung: asyncio.Event | None = None
+        self._rung: Callable[[], None] | None = None
 
     @property
     def size(self) -> int:
@@ -38,9 +40,10 @@ class Device:
     def hung(self) -> bool:
         return self._hung is not None
 
-    def hang(self) -> None:
-        """The controller's queues are lost: commands get no answer from now on."""
+    def hang(self, rung: Callable[[], None]) -> None:
+        """The controller's queues are lost: commands get no answer from now on. `rung` is called at the first one."""
         self._hung = asyncio.Event()
+        self._rung = rung
 
     def reset(self) -> None:
         """The guest's driver (or a reset of the machine) set the controller up anew."""
@@ -50,6 +53,9 @@ class Device:
 
     async def ready(self) -> None:
         while self._hung is not None:
+            if self._rung is not None:
+                self._rung()
+                self._rung = None
             await self._hung.wait()
 
     async def read(self, offset: int, length: int) -> bytes:

@@ -7,6 +7,7 @@ import asyncio
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -224,15 +225,14 @@ class Machine:
         patience = self._environment.faults.settings.nvme_stall_seconds
         for device in self._devices:
             if device.nvme and patience > 0:
-                device.hang()
-                self._log.error(
-                    "nvme reg r/w failure",
-                    error="the submission queue specified (1) is invalid",
-                    component=f"nvme-{device.name}",
-                )
+                device.hang(partial(self._nvme_failure, device.name))
                 task = asyncio.get_running_loop().create_task(self._nvme_timeout(device, patience))
                 self._timers.add(task)
                 task.add_done_callback(self._timers.discard)
+
+    def _nvme_failure(self, name: str) -> None:
+        error = "the submission queue specified (1) is invalid"
+        self._log.error("nvme reg r/w failure", error=error, component=f"nvme-{name}")
 
     async def _nvme_timeout(self, device: Device, patience: float) -> None:
         await asyncio.sleep(patience)
