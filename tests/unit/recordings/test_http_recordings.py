@@ -43,7 +43,7 @@ RECORDINGS = {
     "c7-migrate-start-endpoint": 38,
     "f-api-versions": 71,
 }
-AT_ONCE = 2
+AT_ONCE = 4
 """Pieces of recordings that are replayed at the same time: most of their time they wait."""
 
 
