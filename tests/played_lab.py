@@ -18,11 +18,10 @@ from typing import Any
 import requests
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.process import ProcessSupervisor
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.service import Service
+from forked_plays import ForkedPlay, begin_server, can_be_forked
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAY_SECONDS = 170
-# Read from a pipe, a packed module is read byte by byte, which costs more than a file that is written and removed.
-KEPT_PAYLOADS = {"ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"), "ANSIBLE_PIPELINING": "false"}
 HOSTS = {"alpha": 1, "beta": 2, "ds0": 11, "ds1": 12, "ds2": 13}  # inventories/lab/hosts.yml
 
 
@@ -52,7 +51,7 @@ class Played:
 class Playing:
     """A playbook that runs."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes] | ForkedPlay
     log: Path
 
     @property
@@ -61,11 +60,17 @@ class Playing:
 
     @property
     def processes(self) -> list[int]:
-        """The play and all below it. Ansible's workers have sessions of their own: no process group holds them all."""
-        return [self.process.pid, *_below(self.process.pid)]
+        """The play and all below it. Ansible's workers have sessions of their own: no process group holds them all.
+
+        The modules of a forked play are not below it, but named after it.
+        """
+        first = [self.process.pid, *_called(f"play-{self.process.pid}")]
+        return [pid for one in first for pid in (one, *_below(one))]
 
     def send(self, number: int) -> None:
         """A signal to the play and to all that it started on the controller; what it left behind is not meant."""
+        if self.process.poll() is not None:
+            return  # its number may be that of another process by now
         for pid in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -79,6 +84,12 @@ class Playing:
         """Wait until the play says ``text``; AssertionError when it ends without."""
         Lab.until(text, lambda: text in self.output or self.process.poll() is not None, PLAY_SECONDS)
         assert text in self.output, self.output[-3000:]
+
+    def until_lines(self, count: int) -> None:
+        """Wait until the play has said so many lines, or has ended."""
+        Lab.until(
+            f"{count} lines", lambda: self.output.count("\n") >= count or self.process.poll() is not None, PLAY_SECONDS
+        )
 
     @contextlib.contextmanager
     def halted(self) -> Iterator[None]:
@@ -110,6 +121,15 @@ def _below(pid: int) -> list[int]:
     return [*children, *(below for child in children for below in _below(child))]
 
 
+def _called(name: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if path.read_text().rstrip("\n") == name:
+                found.append(int(path.parent.name))
+    return found
+
+
 @dataclass
 class Lab:
     """One lab: a directory, and a network of addresses in the form ``127.0.N``."""
@@ -118,6 +138,8 @@ class Lab:
     network: str
     environment: dict[str, str] = field(default_factory=dict)
     inventories: tuple[str, ...] = ("inventories/lab",)
+    forked: bool = True
+    """Whether plays that may are forked from a process that has loaded ansible-core (see ``forked_plays``)."""
     _plays: int = 0
 
     # --- plays --------------------------------------------------------------------------------------------------------
@@ -129,20 +151,29 @@ class Lab:
         command = ["ansible-playbook", *sources, playbook, *arguments]
         if variables:
             command += ["-e", json.dumps(variables)]
-        own = {"LAB_ROOT": str(self.root), "LAB_NETWORK": self.network, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-        own |= KEPT_PAYLOADS
-        environment = {name: value for name, value in os.environ.items() if name != "ANSIBLE_COLLECTIONS_PATH"}
+        own = {
+            "LAB_ROOT": str(self.root),
+            "LAB_NETWORK": self.network,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"),
+        }
+        usual = {name: value for name, value in os.environ.items() if name != "ANSIBLE_COLLECTIONS_PATH"} | own
+        environment = usual | self.environment
         self._plays += 1
         log = self.root.with_name(f"{self.root.name}-play-{self._plays}.log")
-        with log.open("w") as sink:
+        if self.forked and can_be_forked(environment, usual):
+            begin_server(usual)
+            return Playing(ForkedPlay(command, environment, ROOT, log), log)
+        # Read from a pipe, a packed module is read byte by byte, which costs more than a file: written, and removed.
+        environment.setdefault("ANSIBLE_PIPELINING", "false")
+        with log.open("wb") as sink:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment | self.environment | own,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                text=True,
                 start_new_session=True,
             )
         return Playing(process, log)

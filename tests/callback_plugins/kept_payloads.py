@@ -26,6 +26,7 @@ from pathlib import Path
 from ansible import constants
 from ansible.executor.module_common import _CachedModule
 from ansible.plugins.callback import CallbackBase
+from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
 from ansible.release import __version__ as ansible_version
 
 DOCUMENTATION = """
@@ -37,6 +38,12 @@ description: See the file.
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PLUGINS = "ansible_collections.apiary.propolis.plugins"
+_NEEDED = (
+    "ansible.module_utils._internal._json._profiles._module_legacy_c2m",
+    "ansible.module_utils._internal._json._profiles._module_legacy_m2c",
+    "ansible.parsing.yaml.dumper",
+    "ansible.plugins.action.normal",
+)
 
 
 def _sources() -> Iterator[str]:
@@ -81,9 +88,21 @@ class CallbackModule(CallbackBase):
             (Path(constants.DEFAULT_LOCAL_TMP) / "ansiballz_cache").symlink_to(self._kept)
         # Nobody watches these plays, and a move lasts for seconds: a thousand looks in each take time of their own.
         constants.DEFAULT_INTERNAL_POLL_INTERVAL = 0.004
-        # Filters would be imported anew by each of the processes that do the tasks; what is imported here, they have.
-        for path in (_ROOT / "plugins" / "filter").glob("[a-z]*.py"):
-            importlib.import_module(f"{_PLUGINS}.filter.{path.stem}")
+        self.load_what_tasks_need()
+
+    @staticmethod
+    def load_what_tasks_need() -> None:
+        """Each task is a process that would load anew what its templates and its action need; now it has that."""
+        for folder in ("filter", "action", "module_utils"):
+            for path in sorted((_ROOT / "plugins" / folder).rglob("[a-z]*.py")):
+                name = ".".join(path.relative_to(_ROOT / "plugins").with_suffix("").parts)
+                importlib.import_module(f"{_PLUGINS}.{name}")
+        for name in _NEEDED:
+            importlib.import_module(name)
+        for loader in (filter_loader, test_loader):
+            list(loader.all())
+        for lookup in ("env", "pipe"):
+            lookup_loader.get(lookup)
 
     def v2_playbook_on_play_start(self, play: object) -> None:
         del play

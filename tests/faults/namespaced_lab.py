@@ -40,4 +40,6 @@ def namespaced_lab(directory: Path, network: str) -> Iterator[NamespacedLab]:
     inventory = directory / "namespaces.json"
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
     with wires.up():
-        yield NamespacedLab(directory / "lab", network, inventories=("inventories/lab", str(inventory)), wires=wires)
+        inventories = ("inventories/lab", str(inventory))
+        # Plays are in the namespace of who begins them, which a process that forks them could not be.
+        yield NamespacedLab(directory / "lab", network, inventories=inventories, forked=False, wires=wires)

@@ -18,6 +18,8 @@ from played_lab import Played
 _PHASES = ("Sync", "RamPush", "Pause", "RamPushDirty", "Device", "RamPull", "Server", "Finish")
 _LATE = ("Activate", "Run")  # phases that the destination alone has
 _STALL_SECONDS = 1.5
+_LINES = 170  # some more than a move says that nothing disturbs
+_LINE_SECONDS = 0.2  # what comes after a line may take so long
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,17 @@ class Storm:
     """What goes wrong in one move.
 
     ``fault`` is a step for the propolis servers (see ``server/faults.py`` of the lab), ``replica`` a downstairs that is
-    killed and whether it is started again before the play or while it runs, ``kill_after`` the seconds after which the
-    controller is killed; each may be absent.
+    killed and whether it is started again before the play or while it runs, ``kill`` when the controller is killed: so
+    many lines of its output and seconds after its beginning. Each may be absent.
     """
 
     fault: dict[str, object] | None
     replica: tuple[str, str] | None
-    kill_after: float | None
+    kill: tuple[int, float] | None
 
     def __str__(self) -> str:
         parts = [f"fault {self.fault}" if self.fault else "", f"{self.replica}" if self.replica else ""]
-        parts += [f"controller killed after {self.kill_after:.2f} s" if self.kill_after is not None else ""]
+        parts += ["controller killed after {} lines and {:.2f} s".format(*self.kill) if self.kill else ""]
         return ", ".join(part for part in parts if part) or "nothing"
 
 
@@ -53,7 +55,8 @@ def draw(random: Random) -> Storm:
     replica = None
     if "replica" in kinds:
         replica = (random.choice(DOWNSTAIRS), random.choice(("back before the play", "back while it runs", "away")))
-    return Storm(fault, replica, random.uniform(1.0, 6.0) if "kill" in kinds else None)
+    kill = (random.randrange(_LINES), random.uniform(0, _LINE_SECONDS)) if "kill" in kinds else None
+    return Storm(fault, replica, kill)
 
 
 def perform(machine: Machine, storm: Storm) -> None:
@@ -70,14 +73,16 @@ def perform(machine: Machine, storm: Storm) -> None:
     playing = machine.begin_move()
     if storm.replica and storm.replica[1] == "back while it runs":
         lab.restart(storm.replica[0])
-    if storm.kill_after is None:
+    if storm.kill is None:
         tells_the_truth(machine, playing.ended())
     else:
-        time.sleep(storm.kill_after)  # the moment is drawn by chance, not one that anything announces
+        lines, seconds = storm.kill
+        playing.until_lines(lines)
+        time.sleep(seconds)  # the moment is drawn by chance, not one that anything announces
         playing.kill()
     lab.fault()
     _bring_back(machine)
-    if storm.kill_after is not None:
+    if storm.kill is not None:
         played = machine.move()
         assert played.status == 0, (
             f"{machine.destination} is not reached in the calm after it:\n{played.output[-4000:]}"
