@@ -38,8 +38,7 @@ def _load() -> None:
     loader.init_plugin_loader()
     for name in _LOADED:
         importlib.import_module(name)
-    kept_payloads = loader.callback_loader.get("kept_payloads", class_only=True)
-    kept_payloads.load_what_tasks_need()
+    loader.callback_loader.get("kept_work", class_only=True).load_what_tasks_need()
     gc.disable()  # looking for garbage would copy the memory that the processes share
     gc.freeze()
 

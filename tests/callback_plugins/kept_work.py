@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Callback: what ansible-core makes of a module before it sends it is kept from one play of the tests to the next.
+"""Callback: what ansible-core works out the same in each play of the tests is kept from one to the next.
 
 For each module that a play uses, ansible-core parses about ninety files for their imports and packs them; on the host,
-each process that runs the module compiles those files again. Together that is a third of a play's processor time, and
-the same each time. The tests run hundreds of plays, hence the packed modules lie in a directory that all of them share,
-with the bytecode of their sources. A play without this callback, as in the gate ``installed``, only takes longer.
+each process that runs the module compiles those files again. Each process that does a task compiles the templates that
+it meets. The tests run hundreds of plays, hence the packed modules, with the bytecode of their sources, and the code of
+the templates lie in directories that all of them share. A play without this callback, as in the gate ``installed``,
+only takes longer.
 """
 
 from __future__ import annotations
@@ -16,23 +17,28 @@ import gc
 import hashlib
 import importlib
 import io
+import marshal
 import os
 import sys
 import zipfile
 from collections.abc import Iterator
 from importlib._bootstrap_external import _code_to_hash_pyc
 from pathlib import Path
+from typing import Any
 
+import jinja2
 from ansible import constants
+from ansible._internal._templating._engine import TemplateOverrides
+from ansible._internal._templating._jinja_bits import AnsibleEnvironment, _TemplateCompileContext
 from ansible.executor.module_common import _CachedModule
 from ansible.plugins.callback import CallbackBase
 from ansible.plugins.loader import filter_loader, lookup_loader, test_loader
 from ansible.release import __version__ as ansible_version
 
 DOCUMENTATION = """
-name: kept_payloads
+name: kept_work
 type: aggregate
-short_description: Keeps what ansible-core makes of modules from one play of the tests to the next
+short_description: Keeps what ansible-core makes of modules and templates from one play of the tests to the next
 description: See the file.
 """
 
@@ -69,12 +75,36 @@ def _as_bytecode(packed: bytes) -> bytes:
     return made.getvalue()
 
 
+def _keep_compiled_templates(place: Path) -> None:
+    """From now on a template is compiled once: its code is kept in a file named after all that the code depends on."""
+    compiled = AnsibleEnvironment.compile
+    versions = (sys.version, ansible_version, jinja2.__version__)
+    options = [option.name for option in dataclasses.fields(TemplateOverrides)]
+
+    def compile_once(self: AnsibleEnvironment, source: Any, name: Any = None, filename: Any = None, **how: Any) -> Any:
+        if not isinstance(source, str) or how:
+            return compiled(self, source, name, filename, **how)
+        context = _TemplateCompileContext.current(optional=True)
+        settings = [getattr(self, option) for option in options]
+        about = (versions, type(self).__name__, settings, context and context.escape_backslashes, name, filename)
+        kept = place / hashlib.sha256(repr((about, str(source))).encode(errors="surrogatepass")).hexdigest()
+        with contextlib.suppress(FileNotFoundError):
+            return marshal.loads(kept.read_bytes())  # noqa: S302  # our own file, of the same Python: see `versions`
+        code = compiled(self, source, name, filename)
+        part = kept.with_name(f".{kept.name}.{os.getpid()}")
+        part.write_bytes(marshal.dumps(code))
+        part.replace(kept)
+        return code
+
+    AnsibleEnvironment.compile = compile_once
+
+
 class CallbackModule(CallbackBase):
     """Links ansible-core's own cache of packed modules, which lives as long as a play, to one that stays."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
-    CALLBACK_NAME = "kept_payloads"
+    CALLBACK_NAME = "kept_work"
     CALLBACK_NEEDS_ENABLED = False
 
     def __init__(self) -> None:
@@ -84,6 +114,9 @@ class CallbackModule(CallbackBase):
         key = hashlib.sha256("\n".join(_sources()).encode()).hexdigest()[:16]
         self._kept = _ROOT / ".build" / "payloads" / key
         self._kept.mkdir(parents=True, exist_ok=True)
+        templates = _ROOT / ".build" / "templates"
+        templates.mkdir(exist_ok=True)
+        _keep_compiled_templates(templates)
         with contextlib.suppress(FileExistsError):
             (Path(constants.DEFAULT_LOCAL_TMP) / "ansiballz_cache").symlink_to(self._kept)
         # Nobody watches these plays, and a move lasts for seconds: a thousand looks in each take time of their own.
