@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 _ROOT = Path(__file__).resolve().parents[1]
 _SIZES = struct.Struct("!II")  # of the request as JSON, and of the module's source
 _STATUS = struct.Struct("!i")
+_CREDENTIALS = struct.Struct("=iII")  # pid, uid, gid: struct ucred of unix(7)
 _Ran = tuple[int, bytes, bytes]  # exit status, standard output, standard error
 _IMPORTED = (
     "ansible.module_utils._internal._ansiballz._loader",
@@ -69,14 +70,14 @@ class Server:
         os.umask(umask)
         about = {"name": play, "environment": dict(os.environ), "directory": os.getcwd(), "umask": umask}
         request = json.dumps(about).encode()
-        outputs = [os.pipe() for _ in range(2)]
+        outputs = [os.pipe(), os.pipe()]
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
             asked.connect(self.address)
-            socket.send_fds(asked, [_SIZES.pack(len(request), len(source))], [written for _, written in outputs])
-            for _, written in outputs:
+            socket.send_fds(asked, [_SIZES.pack(len(request), len(source))], [written for _read, written in outputs])
+            for _read, written in outputs:
                 os.close(written)
             asked.sendall(request + source)
-            written = _read_to_their_ends([read for read, _ in outputs])
+            written = _read_to_their_ends([read for read, _written in outputs])
             status = asked.recv(_STATUS.size)
         if not status:
             raise RuntimeError(f"the server of modules went away from a module of {play}")
@@ -89,7 +90,7 @@ def _read_to_their_ends(files: list[int]) -> list[bytes]:
         for file in files:
             selector.register(file, selectors.EVENT_READ)
         while selector.get_map():
-            for key, _ in selector.select():
+            for key, _events in selector.select():
                 if part := os.read(key.fd, 1 << 16):
                     found[key.fd] += part
                 else:
@@ -115,26 +116,38 @@ def _serve(listener: socket.socket, ended: int) -> None:
         for waited in (listener, woken, ended):
             selector.register(waited, selectors.EVENT_READ)
         while True:
-            ready = {key.fileobj for key, _ in selector.select()}
+            ready = {key.fileobj for key, _events in selector.select()}
             if ended in ready:
                 os._exit(0)
             if woken in ready:
                 os.read(woken, 1 << 12)
                 _tell_the_ends(running)
             if listener in ready:
-                asked, _ = listener.accept()
+                asked, _address = listener.accept()
+                if not _is_mine(asked):
+                    asked.close()
+                    continue
                 pid = os.fork()
                 if pid == 0:
                     _be_the_module(asked)
                 running[pid] = asked
 
 
+def _is_mine(asked: socket.socket) -> bool:
+    """Whether the process at the other end belongs to the same user: anybody on the machine can reach the name."""
+    peer = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(peer)[1] == os.getuid())
+
+
 def _tell_the_ends(running: dict[int, socket.socket]) -> None:
     with contextlib.suppress(ChildProcessError):
-        while (pid := os.waitpid(-1, os.WNOHANG))[0]:
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
             # Who asked may have been killed meanwhile.
-            with contextlib.suppress(OSError), running.pop(pid[0]) as asked:
-                asked.sendall(_STATUS.pack(os.waitstatus_to_exitcode(pid[1])))
+            with contextlib.suppress(OSError), running.pop(pid) as asked:
+                asked.sendall(_STATUS.pack(os.waitstatus_to_exitcode(status)))
 
 
 def _import_all() -> None:
@@ -179,7 +192,7 @@ def _end(status: int) -> NoReturn:
 
 
 def _become_what_was_asked_for(asked: socket.socket) -> bytes:
-    head, outputs, _, _ = socket.recv_fds(asked, _SIZES.size, 2)
+    head, outputs, *_flags = socket.recv_fds(asked, _SIZES.size, 2)
     about_size, source_size = _SIZES.unpack(head)
     with asked.makefile("rb") as stream:
         about = json.loads(stream.read(about_size))

@@ -84,6 +84,12 @@ RACES = (
         {"course": ("Some(Err(Protocol(ResetWithoutClosingHandshake)))", "error=AlreadyClosed")},
         "of a source that refuses, the real destination finds the end (in c3 and c7) or the reset (here)",
     ),
+    Race(
+        "e2-two-sessions",
+        416,
+        {"messages": ("generation: 22 } is now active",)},
+        "the first of three downstairs to refuse ends the session's start; that it is ds0, whose log this is, is chance",
+    ),
 )
 
 OMISSIONS = (

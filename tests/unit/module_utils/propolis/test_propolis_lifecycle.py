@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,21 @@ def wanted(goal: Goal, **changes: Any) -> Wanted:
 
 
 def carry(
-    fake: FakePropolis, goal: Goal, *, timeout: float = 5, log: Path | None = None, **changes: Any
+    fake: FakePropolis,
+    goal: Goal,
+    *,
+    timeout: float = 5,
+    log: Path | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+    **changes: Any,
 ) -> tuple[Lifecycle, Plan]:
+    """Make a plan and do it; ``meanwhile`` happens a moment after the plan was made."""
     with fake.serve() as address:
         server = Server.open(address, timeout=1)
         ask = wanted(goal, **changes)
         plan = make_plan(ask, server.instance(), str(server))
         life = Lifecycle(server, ask, timeout=timeout, log=Log(str(log) if log else None))
+        threading.Timer(0.2, meanwhile).start()
         try:
             life.carry_out(plan)
         except PropolisError as error:
@@ -129,8 +138,7 @@ class TestCarryingOut:
     def test_an_instance_that_is_ending_is_waited_for_before_its_successor_is_made_even_without_waiting(self) -> None:
         fake = running()
         fake.publish("Stopping")
-        threading.Timer(0.2, fake.publish, ["Stopped", "Destroyed"]).start()
-        life, plan = carry(fake, Goal.PRESENT, wait=False)
+        life, plan = carry(fake, Goal.PRESENT, meanwhile=lambda: fake.publish("Stopped", "Destroyed"), wait=False)
         assert plan.steps == (ENDS, CREATE)
         assert (life.changed, fake.state) == (True, "Creating")
 
