@@ -63,6 +63,13 @@ options:
       - With O(state=recorded), the number that will be used once all three hosts have recorded it. Where this host knows
         a later one, it must not be used any more; the module fails with the same code and records nothing.
     type: int
+  seen_last:
+    description:
+      - Last number that the caller saw in this host's ledger, 0 for none; only with O(state=recorded).
+      - Where less is found, the ledger was lost, or brought back from an old copy, since, and what it has forgotten may be
+        a later number than the one that is about to be used; the module fails with the code V(ledger_fell_back) and records
+        nothing. A ledger that was lost before the caller looked is made whole.
+    type: int
   generation:
     description: Hand out this very number. Refused unless it is above every floor.
     type: int
@@ -137,8 +144,11 @@ EXAMPLES = r"""
     state: recorded
     entries: "{{ allocated.entries }}"
     expected_last: "{{ allocated.generation }}"
-  delegate_to: "{{ item }}"
-  loop: [ds1, ds2]
+    seen_last: "{{ item.seen_last }}"
+  delegate_to: "{{ item.host }}"
+  loop:
+    - {host: ds1, seen_last: 12}
+    - {host: ds2, seen_last: 12}
 """
 
 RETURN = r"""
@@ -190,7 +200,7 @@ failure:
   contains:
     code:
       description: >-
-        A word to branch on, for example V(ledger_moved), V(generation_too_low), V(invalid_generation), V(ledger_locked),
+        A word to branch on, for example V(ledger_moved), V(ledger_fell_back), V(generation_too_low), V(invalid_generation), V(ledger_locked),
         V(foreign_ledger), V(ledger_conflict), V(disk_full).
       type: str
     message:
@@ -257,6 +267,7 @@ def main() -> None:
             },
             "stored": {"type": "bool", "default": True},
             "expected_last": {"type": "int"},
+            "seen_last": {"type": "int"},
             "generation": {"type": "int"},
             "holder": {"type": "dict", "options": {"instance": {"type": "str"}, "server": {"type": "str"}}},
             "reason": {"type": "str", "choices": list(REASONS), "default": "start"},

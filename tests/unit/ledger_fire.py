@@ -148,13 +148,14 @@ class Fire:
         while True:
             highest = max(self.in_use)
             try:
-                floors = [Floor(other.last, str(other.path)) for other in others]
+                seen = [other.last for other in others]
+                floors = [Floor(last, str(other.path)) for last, other in zip(seen, others, strict=True)]
                 entry, _is_new = arbiter.allocate(template, floors=floors, timeout=30)
                 what = b"%d %d %d" % (entry.generation, highest, self.damages)
                 write(log, b"allocated %s\n" % what)
                 self.counts[slot] += 1
-                for other in others:
-                    other.record([entry], expected_last=entry.generation, timeout=30)
+                for last, other in zip(seen, others, strict=True):
+                    other.record([entry], expected_last=entry.generation, seen_last=last, timeout=30)
             except CollectionError as error:
                 write(failures, json.dumps([error.code, error.message]).encode() + b"\n")
             except BaseException as error:

@@ -27,6 +27,7 @@ class Request:
     floors: tuple[Floor, ...] = ()
     stored: bool = True
     expected_last: int | None = None
+    seen_last: int | None = None
     explicit: int | None = None
     merge: tuple[Entry, ...] = ()
     timeout: float = 10.0
@@ -36,9 +37,11 @@ class Request:
         """The options of the module ``crucible_generation``. Raises InvalidValueError."""
         holder = options["holder"] or {}
         explicit = options["generation"]
-        expected = options["expected_last"]
-        if expected is not None and expected < 0:
-            raise InvalidValueError("expected_last", expected, "0 or a number that was handed out")
+        for name in ("expected_last", "seen_last"):
+            if options[name] is not None and options[name] < 0:
+                raise InvalidValueError(name, options[name], "0 or a number that was handed out")
+        if options["seen_last"] is not None and options["state"] != "recorded":
+            raise InvalidValueError("seen_last", options["seen_last"], "none, since state is not recorded")
         return cls(
             path=_absolute(options["path"]),
             volume=_uuid("volume", options["volume"]),
@@ -50,7 +53,8 @@ class Request:
             ),
             floors=tuple(_floor(number, floor) for number, floor in enumerate(options["floors"])),
             stored=options["stored"],
-            expected_last=expected,
+            expected_last=options["expected_last"],
+            seen_last=options["seen_last"],
             explicit=None if explicit is None else check_generation(explicit),
             merge=tuple(entry_from_mapping(entry) for entry in options["entries"]),
             timeout=options["timeout"],
@@ -93,7 +97,10 @@ def answer(request: Request, *, dry_run: bool) -> Answer:
         )  # fmt: skip
         wanted = (*request.merge, entry)
     elif request.state == "recorded":
-        ledger.record(request.merge, expected_last=request.expected_last, timeout=request.timeout, dry_run=dry_run)
+        ledger.record(
+            request.merge, expected_last=request.expected_last, seen_last=request.seen_last,
+            timeout=request.timeout, dry_run=dry_run,
+        )  # fmt: skip
         wanted = request.merge
     else:
         wanted = ()

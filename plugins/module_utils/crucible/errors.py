@@ -88,7 +88,10 @@ class LedgerError(CrucibleError):
 
 
 class LedgerMovedError(LedgerError):
-    """Somebody else took a number since the ledger was read. ``details``: expected_last, newest."""
+    """The ledger is not the one that was read: somebody else took a number, or it has lost some (``ledger_fell_back``).
+
+    ``details``: last, expected_last, newest; of one that has lost some, last and seen_last.
+    """
 
     default_code = "ledger_moved"
 

@@ -105,6 +105,7 @@ class Ledger:
         entries: Sequence[Entry],
         *,
         expected_last: int | None = None,
+        seen_last: int | None = None,
         timeout: float = 10.0,
         dry_run: bool = False,
     ) -> list[Entry]:
@@ -113,12 +114,15 @@ class Ledger:
         ``expected_last`` is the number that will be used once all hosts have recorded it: when a later one is known
         here, it must not be used any more, which raises LedgerMovedError and writes nothing. So numbers come into use
         in rising order, whoever allocated them and however long it took to record them.
+        ``seen_last`` is the last number that this ledger held when the caller looked at it: a ledger that holds less
+        now has forgotten what would tell of a later one, which raises LedgerMovedError and writes nothing too.
         """
         with contextlib.nullcontext() if dry_run else self._file.locked(timeout):
             self._known.refresh()
             missing = self._missing(entries)
             newest = self._newest(missing)
             self._check_expected(newest, expected_last)
+            self._check_kept(seen_last)
             if not dry_run:
                 self._write(missing)
             return missing
@@ -159,6 +163,18 @@ class Ledger:
                 "expected_last": expected_last,
                 "newest": newest.as_dict() if newest else None,
             },
+        )
+
+    def _check_kept(self, seen_last: int | None) -> None:
+        last = self._known.last
+        if seen_last is None or last >= seen_last:
+            return
+        raise LedgerMovedError(
+            f"{self.path}: the last generation of volume {self.volume} is {last} and was {seen_last} when this run "
+            "looked, so the ledger was lost, or brought back from an old copy, in between; nothing was written here, "
+            "and the same play run again makes it whole.",
+            code="ledger_fell_back",
+            details={"last": last, "seen_last": seen_last},
         )
 
     def _check_repeated(self, mine: Entry, newest: Entry | None, explicit: int | None) -> None:

@@ -57,7 +57,8 @@ def survey_volume(name: str, volume: Mapping[str, Any], regions: Sequence[FoundR
     """What the regions of volume ``name`` agree on, and the floors of its next generation.
 
     ``volume`` is its entry in the inventory; ``regions`` are in the order of its targets. ``last`` is the newest number
-    of the first target's ledger, where numbers are handed out; ``floors`` are all other numbers that are used up;
+    of the first target's ledger, where numbers are handed out; ``lasts`` are those of all three in the order of the
+    targets, 0 for a ledger that is empty or lost; ``floors`` are all other numbers that are used up;
     ``ledgers_agree`` is False when a ledger was lost, or lacks what another one has.
     Raises RegionError, ForeignRegionError, GeometryMismatchError, LedgerError.
     """
@@ -97,6 +98,7 @@ def _numbers(regions: Sequence[FoundRegion]) -> dict[str, Any]:
                 floors.append({"generation": number, "source": f"the {place} on {region.host}"})
     return {
         "last": ledgers[0],
+        "lasts": ledgers,
         "generation": max(ledgers),
         "ledgers_agree": len({region.found["ledger"]["digest"] for region in regions}) == 1,
         "newest": max((region.found["ledger"]["newest"] or {} for region in regions), key=_generation) or None,

@@ -128,6 +128,25 @@ def test_somebody_else_at_work_is_noticed(generation, region):
     assert generation(expected_last=-1)["msg"].startswith("expected_last: found -1")
 
 
+def test_a_ledger_that_was_lost_after_the_play_looked_records_nothing(generation, region, tmp_path):
+    make_raw(tmp_path / "r1")
+    entries = generation()["entries"]
+    for check in (True, False):
+        told = generation("recorded", "r1", check=check, entries=entries, expected_last=1, seen_last=1)
+        assert told["failure"]["code"] == "ledger_fell_back"
+        assert told["failure"]["details"] == {"last": 0, "seen_last": 1}
+    assert not (tmp_path / "r1.ledger").exists()
+    assert generation("recorded", "r1", entries=entries, expected_last=1, seen_last=0)["changed"]
+    assert not generation("recorded", "r1", entries=entries, expected_last=1, seen_last=1)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("state", "seen"), [("recorded", -1), ("allocated", 1), ("read", 0)], ids=["below 0", "allocated", "read"]
+)
+def test_what_was_seen_is_a_number_and_belongs_to_what_is_recorded(generation, region, state, seen):
+    assert generation(state, seen_last=seen)["msg"].startswith(f"seen_last: found {seen}, expected ")
+
+
 def test_a_migration_gets_its_number_once(generation, region):
     first = generation(reason="migrate", migration_id=MIGRATION)
     again = generation(reason="migrate", migration_id=MIGRATION)

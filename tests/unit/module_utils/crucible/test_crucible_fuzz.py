@@ -255,6 +255,7 @@ OPTIONS: dict[str, Any] = {
     "floors": [{"generation": 3, "source": "dump"}],
     "stored": True,
     "expected_last": 3,
+    "seen_last": None,
     "generation": 9,
     "entries": [ENTRY.as_dict()],
     "timeout": 10.0,
@@ -265,9 +266,10 @@ OPTIONS: dict[str, Any] = {
 def test_what_is_asked_of_a_ledger_is_understood_or_refused(
     entry: Any, generation: Any, volume: str, last: int
 ) -> None:
-    changed = {"entries": [entry], "generation": generation, "volume": volume, "expected_last": last}
+    changed = {"entries": [entry], "generation": generation, "volume": volume, "expected_last": last, "seen_last": last}
     for name, value in changed.items():
-        understood(Request.from_options, {**OPTIONS, name: value})
+        for state in ("allocated", "recorded"):
+            understood(Request.from_options, {**OPTIONS, "state": state, name: value})
 
 
 # -- the repair API ----------------------------------------------------------------------------------------------------

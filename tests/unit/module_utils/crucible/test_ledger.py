@@ -290,6 +290,27 @@ def test_a_number_that_a_later_one_has_overtaken_is_not_recorded_for_use(ledger)
     assert numbers(ledger) == [7]
 
 
+@pytest.mark.parametrize("held", [(), (1,), (1, 2)], ids=["lost", "an old copy", "the one before"])
+def test_a_ledger_that_holds_less_than_when_it_was_seen_takes_no_number_and_stays_as_it_is(ledger, held):
+    ledger.record([Entry(number, "start") for number in held])
+    before = ledger.path.read_bytes() if held else None
+    sentence = f"is {len(held)} and was 3 when this run looked, so the ledger was lost"
+    for dry_run in (True, False):
+        with pytest.raises(LedgerMovedError, match=sentence) as caught:
+            ledger.record([Entry(3, "start"), Entry(4, "start")], expected_last=4, seen_last=3, dry_run=dry_run)
+        assert caught.value.code == "ledger_fell_back"
+        assert caught.value.details == {"last": len(held), "seen_last": 3}
+    assert (ledger.path.read_bytes() if ledger.path.exists() else None) == before
+
+
+@pytest.mark.parametrize("held", [(), (1,), (1, 2, 3), (1, 2, 3, 4)])
+def test_a_ledger_that_lacked_numbers_before_it_was_seen_gets_them(ledger, held):
+    ledger.record([Entry(number, "start") for number in held])
+    every = [Entry(number, "start") for number in (1, 2, 3, 4)]
+    ledger.record(every, expected_last=4, seen_last=min(len(held), 3))
+    assert numbers(ledger) == [1, 2, 3, 4]
+
+
 def test_an_older_number_is_written_in_its_place_and_the_file_is_never_half_there(ledger):
     ledger.record([Entry(2, "start"), Entry(5, "start")])
     before = ledger.path.stat().st_ino

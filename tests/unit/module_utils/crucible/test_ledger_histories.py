@@ -42,6 +42,7 @@ class Controller:
         self.step = 0
         self.explicit = explicit
         self.floors: list[Floor] = []
+        self.seen: list[int] = []
         self.expected_last = 0
         self.entry: Entry | None = None
         self.entries: tuple[Entry, ...] = ()
@@ -83,13 +84,17 @@ class Histories(RuleBasedStateMachine):
         one.step += 1
         if step in HOSTS:
             last = one.ledgers[step].last
+            one.seen.append(last)
             one.floors += [Floor(last, f"ledger {step}"), Floor(self.stored[step], f"region {step}")]
             one.expected_last = last if step == 0 else one.expected_last
         elif step == 3:
             self.allocate(one)
         else:
             assert one.entry is not None
-            one.ledgers[step - 3].record(one.entries, expected_last=one.entry.generation, timeout=1)
+            host = step - 3
+            one.ledgers[host].record(
+                one.entries, expected_last=one.entry.generation, seen_last=one.seen[host], timeout=1
+            )
             if step == 5:
                 self.hand_out(one.entry, one)
 
@@ -192,12 +197,30 @@ class Histories(RuleBasedStateMachine):
 
     # -- what happens to the files -------------------------------------------------------------------------------------
 
-    def may_lose(self, host: int) -> bool:
+    def may_lose(self, host: int, left: bytes = b"") -> bool:
         """Any one or two; the third only while nobody is at work and something else knows the last number."""
+        if self.hides_from_an_overtaken_play(host, left):
+            return False
         if self.lost | {host} != {0, 1, 2}:
             return True
         known = max(self.live, *self.stored)
         return max(self.handed_out, default=0) <= known and not any(one.at_work for one in self.controllers)
+
+    def hides_from_an_overtaken_play(self, host: int, left: bytes) -> bool:
+        """Whether a play that was overtaken has this ledger alone between it and the use of its number.
+
+        What is ``left`` there is no less than what that play saw: nothing, where it saw nothing (the first numbers of a
+        volume), or a copy that was made after it looked. The ledger cannot tell then that it once knew a later number;
+        Crucible can, surely once the session with the later one has flushed a write. Only the last ledger can hide a
+        number that is in use: the play that used it has recorded it there last of all.
+        """
+        path = self.folder / "left"
+        path.write_bytes(left)
+        known = Ledger(path, VOLUME).last
+        return host == HOSTS[-1] and any(
+            one.entry is not None and one.seen[host] <= known <= one.entry.generation <= max(self.handed_out, default=0)
+            for one in self.controllers
+        )
 
     @rule(who=CONTROLLERS, further=st.integers(1, 3), in_place=st.booleans())
     def the_first_host_falls_back_while_a_play_is_at_work(self, who: int, further: int, in_place: bool) -> None:
@@ -229,16 +252,22 @@ class Histories(RuleBasedStateMachine):
 
     @rule(host=st.integers(0, 2), which=st.floats(0, 1), in_place=st.booleans())
     def a_ledger_is_restored_from_an_old_backup(self, host: int, which: float, in_place: bool) -> None:
-        if self.backups[host] and self.may_lose(host):
+        if not self.backups[host]:
+            return
+        backup = self.backups[host][round(which * (len(self.backups[host]) - 1))]
+        if self.may_lose(host, backup):
             self.lost.add(host)
-            self.put(host, self.backups[host][round(which * (len(self.backups[host]) - 1))], in_place)
+            self.put(host, backup, in_place)
 
     @rule(host=st.integers(0, 2), kept=st.floats(0, 1), in_place=st.booleans())
     def a_ledger_is_cut_off_anywhere(self, host: int, kept: float, in_place: bool) -> None:
-        if self.paths[host].exists() and self.may_lose(host):
-            content = self.paths[host].read_bytes()
+        if not self.paths[host].exists():
+            return
+        content = self.paths[host].read_bytes()
+        kept_bytes = content[: round(kept * len(content))]
+        if self.may_lose(host, kept_bytes):
             self.lost.add(host)
-            self.put(host, content[: round(kept * len(content))], in_place)
+            self.put(host, kept_bytes, in_place)
 
     def put(self, host: int, content: bytes, in_place: bool) -> None:
         if in_place:
@@ -267,3 +296,25 @@ class Histories(RuleBasedStateMachine):
 
 Histories.TestCase.settings = settings(stateful_step_count=40, deadline=None)
 TestNoHistoryHandsOutANumberTwiceNorOneBelowAFloor = Histories.TestCase
+
+
+@pytest.fixture
+def state():
+    """A history that a test tells itself."""
+    state = Histories()
+    yield state
+    state.teardown()
+
+
+def test_a_play_that_was_overtaken_is_stopped_where_the_ledgers_that_knew_of_it_were_lost(state):
+    state.a_play_asks_for_a_certain_number(0, above=0)
+    state.a_play_goes_some_steps(0, steps=4)
+    state.a_play_goes_to_its_end(1)
+    for host in (1, 2):
+        state.a_ledger_is_lost(host, lock_too=False)
+    state.a_play_goes_to_its_end(0)
+    assert state.handed_out == [1, 3]
+    assert [path.exists() for path in state.paths] == [True, False, False]
+    state.a_play_goes_to_its_end(0)
+    assert state.handed_out == [1, 3, 4]
+    assert {Ledger(path, VOLUME).last for path in state.paths} == {4}

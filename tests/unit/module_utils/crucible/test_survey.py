@@ -45,6 +45,7 @@ def test_what_is_stored_and_what_was_handed_out_are_floors_with_their_places(reg
     record(regions.ledgers[1], 7)
     seen = regions()
     assert (seen["last"], seen["generation"], seen["stored_generation"]) == (0, 7, 4)
+    assert seen["lasts"] == [0, 7, 0]
     assert {"generation": 7, "source": "the ledger on ds1"} in seen["floors"]
     assert [floor["source"] for floor in seen["floors"] if floor["generation"] == 4] == [
         "the region on ds0",

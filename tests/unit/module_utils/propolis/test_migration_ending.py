@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.migration_ending import (
     Ending,
     closing,
+    not_allocated,
     not_begun,
     of_move,
 )
@@ -114,6 +115,15 @@ def test_a_run_that_did_nothing_has_the_code_beside_the_verdict() -> None:
         "Next:      mend it",
     ]
     assert not_begun("vm0", "in_progress_elsewhere", "…", None, None).verdict == "in_progress_elsewhere"
+
+
+def test_a_ledger_that_was_lost_meanwhile_is_nobody_else_at_work() -> None:
+    lost = {"code": "ledger_fell_back", "message": "…", "details": {"last": 0, "seen_last": 3}}
+    ending = not_allocated("vm0", "alpha", {"results": [{"changed": True}, {"failure": lost}]})
+    assert closing(ending, COMMANDS)[:2] == [
+        "vm0 runs on alpha as before, because it got no generation (see above); nothing was changed.",
+        "Verdict:   not_started (ledger_fell_back)",
+    ]
 
 
 def test_an_ending_survives_the_way_through_a_playbook() -> None:
