@@ -88,7 +88,7 @@ RACES = (
         "e2-two-sessions",
         416,
         {"messages": ("generation: 22 } is now active",)},
-        "the first of three downstairs to refuse ends the session's start; that it is ds0, whose log this is, is chance",
+        "which of three downstairs refuses first, and so ends the start of a session, is chance; this is ds0's log",
     ),
 )
 

@@ -59,22 +59,29 @@ def carry(
     *,
     timeout: float = 5,
     log: Path | None = None,
-    meanwhile: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[], None] | None = None,
     **changes: Any,
 ) -> tuple[Lifecycle, Plan]:
-    """Make a plan and do it; ``meanwhile`` happens a moment after the plan was made."""
+    """Make a plan and do it; ``meanwhile`` happens when the server is first asked to tell of its next state."""
     with fake.serve() as address:
         server = Server.open(address, timeout=1)
         ask = wanted(goal, **changes)
         plan = make_plan(ask, server.instance(), str(server))
         life = Lifecycle(server, ask, timeout=timeout, log=Log(str(log) if log else None))
-        threading.Timer(0.2, meanwhile).start()
+        if meanwhile:
+            threading.Thread(target=when_watched, args=(fake, meanwhile), daemon=True).start()
         try:
             life.carry_out(plan)
         except PropolisError as error:
             error.life = life  # type: ignore[attr-defined]
             raise
         return life, plan
+
+
+def when_watched(fake: FakePropolis, then: Callable[[], None]) -> None:
+    while not fake.bodies("GET", "/instance/state-monitor"):
+        time.sleep(0.005)
+    then()
 
 
 def fresh(api: str = "5.0.0") -> FakePropolis:
@@ -123,10 +130,13 @@ class TestCarryingOut:
     def test_a_reboot_that_takes_a_while_is_waited_for(self) -> None:
         fake = running()
         fake.scripts["Reboot"] = []
-        threading.Timer(0.2, fake.publish, ["Rebooting"]).start()
-        threading.Timer(0.4, fake.publish, ["Running"]).start()
+
+        def reboot() -> None:
+            fake.publish("Rebooting")
+            threading.Timer(0.4, fake.publish, ["Running"]).start()
+
         started = time.monotonic()
-        carry(fake, Goal.REBOOTED)
+        carry(fake, Goal.REBOOTED, meanwhile=reboot)
         assert time.monotonic() - started > 0.35
 
     def test_without_waiting_the_wish_is_left_at_the_server(self) -> None:
@@ -156,9 +166,8 @@ class TestCarryingOut:
                 )
             fake.publish("Failed")
 
-        threading.Timer(0.2, fail).start()
         with pytest.raises(InstanceFailed) as caught:
-            carry(fake, Goal.RUNNING, log=log)
+            carry(fake, Goal.RUNNING, log=log, meanwhile=fail)
         assert "10 was asked for, at least 11 is needed" in caught.value.message
         assert "1 was asked for, at least 2" not in caught.value.message
         assert str(log) in caught.value.message
