@@ -119,7 +119,8 @@ class Histories(RuleBasedStateMachine):
     def hand_out(self, entry: Entry, one: Controller) -> None:
         assert entry.generation > max(self.handed_out, default=0), "no number twice, and none after a higher one"
         self.used[entry.generation] = entry
-        self.lost.clear()
+        # A ledger that was lost after this play had written it down there is one of the three that may not all be lost.
+        self.lost = {host for host in HOSTS if Ledger(self.paths[host], VOLUME).last < entry.generation}
         one.begin()
 
     def go(self, one: Controller, steps: int) -> None:
