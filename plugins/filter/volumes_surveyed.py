@@ -41,7 +41,8 @@ _value:
   description:
     - C(problems), one sentence for each volume that cannot be used.
     - C(volumes), by name, C(volume_id), the geometry, C(last) (of the first target's ledger), C(lasts) (of all three, in the
-      order of the targets), C(generation) (the newest one handed out), C(ledgers_agree) (whether the three ledgers have the same entries), C(stored_generation) and C(floors).
+      order of the targets), C(generation) (the newest one handed out), C(ledgers_agree) (whether the three ledgers have the
+      same entries), C(stored_generation) and C(floors).
   type: dict
 """
 
