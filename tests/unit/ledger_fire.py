@@ -156,6 +156,7 @@ class Fire:
                 self.counts[slot] += 1
                 for last, other in zip(seen, others, strict=True):
                     other.record([entry], expected_last=entry.generation, seen_last=last, timeout=30)
+                arbiter.record([entry], expected_last=entry.generation, seen_last=entry.generation, timeout=30)
             except CollectionError as error:
                 write(failures, json.dumps([error.code, error.message]).encode() + b"\n")
             except BaseException as error:

@@ -26,6 +26,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 VOLUME = "0cedae45-3d6e-4d90-b2cb-56f1a1a42a89"
 HOSTS = (0, 1, 2)
+_TO_RECORD = (1, 2, 0)  # the first host has the number already, and is asked once more whether it still is the newest
+_STEPS = 7
 CONTROLLERS = st.integers(0, 1)
 deaths = st.builds(Death, st.integers(0, 9), st.floats(0, 1), st.booleans(), st.floats(0, 1))
 
@@ -79,7 +81,7 @@ class Histories(RuleBasedStateMachine):
     # -- what a play does ----------------------------------------------------------------------------------------------
 
     def advance(self, one: Controller) -> None:
-        """The next step: 0 to 2 look at a host, 3 looks at the live session and hands out, 4 and 5 record."""
+        """The next step: 0 to 2 look at a host, 3 asks the live session and hands out, 4 and 5 record, 6 asks again."""
         step = one.step
         one.step += 1
         if step in HOSTS:
@@ -91,11 +93,10 @@ class Histories(RuleBasedStateMachine):
             self.allocate(one)
         else:
             assert one.entry is not None
-            host = step - 3
-            one.ledgers[host].record(
-                one.entries, expected_last=one.entry.generation, seen_last=one.seen[host], timeout=1
-            )
-            if step == 5:
+            host = _TO_RECORD[step - 4]
+            seen = one.seen[host] if host else one.entry.generation
+            one.ledgers[host].record(one.entries, expected_last=one.entry.generation, seen_last=seen, timeout=1)
+            if step == _STEPS - 1:
                 self.hand_out(one.entry, one)
 
     def look_at_all_hosts(self, one: Controller) -> None:
@@ -156,21 +157,21 @@ class Histories(RuleBasedStateMachine):
     def a_volume_that_was_used_before(self, number: int) -> None:
         self.stored = [number, number, max(0, number - 1)]
 
-    @rule(who=CONTROLLERS, steps=st.integers(1, 5))
+    @rule(who=CONTROLLERS, steps=st.integers(1, _STEPS - 1))
     def a_play_goes_some_steps(self, who: int, steps: int) -> None:
         self.go(self.controllers[who], steps)
 
     @rule(who=CONTROLLERS)
     def a_play_goes_to_its_end(self, who: int) -> None:
-        self.go(self.controllers[who], 6)
+        self.go(self.controllers[who], _STEPS)
 
     @rule(who=CONTROLLERS, above=st.integers(-3, 50))
     def a_play_asks_for_a_certain_number(self, who: int, above: int) -> None:
         one = self.controllers[who]
         one.begin(max(1, max([*self.handed_out, *self.stored, self.live, 0]) + above))
-        self.go(one, 6)
+        self.go(one, _STEPS)
 
-    @rule(who=CONTROLLERS, death=deaths, steps=st.integers(1, 6))
+    @rule(who=CONTROLLERS, death=deaths, steps=st.integers(1, _STEPS))
     def a_play_dies_at_any_of_its_file_operations(self, who: int, death: Death, steps: int) -> None:
         one = self.controllers[who]
         with dying(death):
@@ -208,19 +209,26 @@ class Histories(RuleBasedStateMachine):
         return max(self.handed_out, default=0) <= known and not any(one.at_work for one in self.controllers)
 
     def hides_from_an_overtaken_play(self, host: int, left: bytes) -> bool:
-        """Whether a play that was overtaken has this ledger alone between it and the use of its number.
+        """Whether with this ledger nothing would be between a play that was overtaken and the use of its number.
 
-        What is ``left`` there is no less than what that play saw: nothing, where it saw nothing (the first numbers of a
-        volume), or a copy that was made after it looked. The ledger cannot tell then that it once knew a later number;
-        Crucible can, surely once the session with the later one has flushed a write. Only the last ledger can hide a
-        number that is in use: the play that used it has recorded it there last of all.
+        Of the ledgers that such a play has still to ask, the others tell nothing already. What is ``left`` of this one
+        is a copy that was made after the play had looked, or after it had taken its number: the ledger cannot tell that
+        it once knew a later one. Crucible can, surely once the session with the later one has flushed a write.
         """
         path = self.folder / "left"
         path.write_bytes(left)
-        known = Ledger(path, VOLUME).last
-        return host == HOSTS[-1] and any(
-            one.entry is not None and one.seen[host] <= known <= one.entry.generation <= max(self.handed_out, default=0)
-            for one in self.controllers
+
+        def tells(one: Controller, asked: int) -> bool:
+            assert one.entry is not None
+            last = Ledger(path if asked == host else self.paths[asked], VOLUME).last
+            return last > one.entry.generation or last < (one.seen[asked] if asked else one.entry.generation)
+
+        overtaken = [
+            one for one in self.controllers if one.entry and one.entry.generation <= max(self.handed_out, default=0)
+        ]
+        return any(
+            host in _TO_RECORD[one.step - 4 :] and not any(tells(one, asked) for asked in _TO_RECORD[one.step - 4 :])
+            for one in overtaken
         )
 
     @rule(who=CONTROLLERS, further=st.integers(1, 3), in_place=st.booleans())
@@ -233,7 +241,7 @@ class Histories(RuleBasedStateMachine):
         before = self.paths[0].read_bytes() if self.paths[0].exists() else b""
         other.begin()
         for _number in range(further):
-            self.go(other, 6)
+            self.go(other, _STEPS)
         self.lost.add(0)
         self.put(0, before, in_place)
         self.go(one, 3)
