@@ -55,8 +55,13 @@ class SecretLab:
         assert down.status == 0, down.output[-3000:]
         assert KEY.found_in(down.output.encode()) == []
 
-    def play(self, name: str, *arguments: str, pipelining: bool = True, **variables: Any) -> Played:
-        """Run a playbook at the highest verbosity, with every place that may keep something switched on."""
+    def play(
+        self, name: str, *arguments: str, pipelining: bool = False, keep: bool = False, **variables: Any
+    ) -> Played:
+        """Run a playbook at the highest verbosity, with every place that may keep something switched on.
+
+        Modules go to hosts as files, which stay there with ``keep``, or with ``pipelining`` through pipes.
+        """
         self.lab.environment |= dict(
             ANSIBLE_CACHE_PLUGIN="jsonfile",
             ANSIBLE_CACHE_PLUGIN_CONNECTION=str(self.places["facts"]),
@@ -64,7 +69,7 @@ class SecretLab:
             ANSIBLE_LOCAL_TEMP=str(self.places["local"]),
             ANSIBLE_REMOTE_TEMP=str(self.places["remote"]),
             ANSIBLE_PIPELINING=str(pipelining),
-            ANSIBLE_KEEP_REMOTE_FILES=str(not pipelining),
+            ANSIBLE_KEEP_REMOTE_FILES=str(keep),
             TMPDIR=str(self.places["temporary"]),
         )
         played = self.lab.play(name, "-vvvv", "--diff", "-e", f"@{self.variables}", *arguments, **variables)
@@ -79,7 +84,7 @@ def after_everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     with ExitStack() as stack:
         stack.enter_context(one.watcher.watching())
         stack.callback(one.end)
-        moved = one.play("migrate", pipelining=False)
+        moved = one.play("migrate", keep=True)
         assert moved.status == 0, moved.output[-3000:]
         assert "vm0 runs on beta at generation 2" in moved.words
         if request.param == "today":
@@ -94,7 +99,8 @@ def look_and_fail(one: SecretLab) -> None:
     assert planned.status == 0, planned.output[-3000:]
     step = {"side": "destination", "phase": "RamPush", "action": "die", "times": 1}
     (one.places["lab"] / "faults" / "server.json").write_text(json.dumps({"steps": [step]}))
-    failed = one.play("migrate", migration_destination="alpha", migration_evidence=str(one.places["evidence"]))
+    evidence = str(one.places["evidence"])
+    failed = one.play("migrate", pipelining=True, migration_destination="alpha", migration_evidence=evidence)
     assert failed.status != 0
     assert "Traceback" not in failed.output
     assert list(one.places["evidence"].rglob("migration.json")) != []

@@ -83,7 +83,9 @@ def test_each_region_is_private_to_its_user_and_complete(inventory: Inventory) -
         assert definition.mode == 0o600, f"{name} on {host}"
         found = json.loads(definition.content_string)
         assert found["extent_size"]["value"] == inventory.volumes[name]["blocks_per_extent"]
-        extents = inventory.host(host).run("find %s/00 -type f -name '[0-9A-F][0-9A-F][0-9A-F]'", path).stdout.split()
+        extents = (
+            inventory.host(host).run("find %s/00 -type f -name '[0-9A-F][0-9A-F][0-9A-F]'", path).stdout.splitlines()
+        )
         assert len(extents) == found["extent_count"], f"{name} on {host}"
 
 
