@@ -2,7 +2,7 @@
 """Plays ``crudd``, the real upstairs' small tool of the recordings, over the lab's upstairs: one read or one write.
 
 ``crudd -t ADDRESS:PORT (three times) -g GENERATION [-b OFFSET] -n BYTES read|write``: writes what comes on stdin, reads
-to file descriptor 3, flushes at the end.
+to file descriptor 3, flushes at the end. What the upstairs logs goes to the file that ``CRUDD_LOG`` names.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from propolis_lab.upstairs import Upstairs, UpstairsError
@@ -25,6 +26,12 @@ def _definition(targets: list[str]) -> dict[str, Any]:
     host, _unused, port = targets[0].rpartition(":")
     with urllib.request.urlopen(f"http://{host}:{int(port) + 4000}/region-info", timeout=10) as answer:
         return dict(json.load(answer))
+
+
+def _log(text: str, _details: dict[str, object]) -> None:
+    if name := os.environ.get("CRUDD_LOG"):
+        with Path(name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"msg": text}) + "\n")
 
 
 async def _perform(options: argparse.Namespace) -> None:
@@ -51,7 +58,7 @@ async def _perform(options: argparse.Namespace) -> None:
                 },
             }
         ),
-        log=lambda text, details: None,
+        log=_log,
     )
     await volume.activate()
     if options.command == "write":

@@ -30,6 +30,10 @@ _BACKTRACE = "the recorder asked for a backtrace, and the stand-in has no Rust s
 _UPSTAIRS_LOG = "the log of the real upstairs is its own; what the lab's upstairs says to its user is compared"
 _CRUDD = "head -c 512 /dev/urandom | timeout {} crudd -t 127.0.0.1:8810 -t 127.0.0.1:8820 -t 127.0.0.1:8830 -g {}"
 _RECORDS = r'^\{"msg":|^"'
+_LOOK_FOR_RECONCILIATION = "messages of r-{}.log that match /[Rr]econ|[Rr]epair|Error|Active|error/, last 30"
+_ONLY_REAL = (
+    '^"(extent 0 needs|Transition|Task list|starting|sending|halting|Clear|client stopping|done|All required|not ready)'
+)
 _CRUDD_STEPS = (
     _CRUDD.format(20, 1) + " -n 512 write 2>&1 | tail -12",
     *(
@@ -66,4 +70,14 @@ DIFFERENCES: tuple[Difference, ...] = (
         skip=True,
     ),
     *(Difference("crucible/03-run-and-generations", step, _UPSTAIRS_LOG, without=_RECORDS) for step in _CRUDD_STEPS),
+    *(
+        Difference(
+            "crucible/07-wildcard-repair-address",
+            _LOOK_FOR_RECONCILIATION.format(kind),
+            "the real upstairs also logs each state of each of its clients and the list of its steps; that list is "
+            "compared for itself, and here what both say in their own words: what is copied, its failure, its success",
+            without=_ONLY_REAL,
+        )
+        for kind in ("wild", "addr")
+    ),
 )

@@ -136,6 +136,7 @@ class Replay:
         if line is None:
             raise ValueError(f"do not know how to start {command!r}")
         log = self.folder / line[3]
+        log.unlink(missing_ok=True)  # one of the same name may say that it serves
         shell = [*self.prefix, "bash", "-c", f"exec {command.rstrip('& ')}"]
         process = subprocess.Popen(shell, cwd=self.folder, env=self._environment())
         self.running[line[2]] = process

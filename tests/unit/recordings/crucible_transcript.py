@@ -27,8 +27,8 @@ class Step:
 
 
 def read_today(path: Path) -> list[Step]:
-    """The steps of a recording with ``$ command`` lines, in order."""
-    text = path.read_text("utf-8")
+    """The steps of a recording with ``$ command`` lines, in order; ``[host 1] $ command`` is ``[host 1] command``."""
+    text = re.sub(r"(?m)^(\[host \d+\] )\$ ", r"$ \1", path.read_text("utf-8"))
     starts = [match.start() for match in re.finditer(r"(?m)(?:\A|(?<=\n\n))(?=[$#] )", text)]
     chunks = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
     seen: Counter[str] = Counter()

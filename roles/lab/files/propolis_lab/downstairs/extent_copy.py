@@ -7,6 +7,8 @@ whether the source still has its extent closed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import aiohttp
 
 from propolis_lab.protocol.basics import SocketAddress
@@ -28,8 +30,13 @@ class CopyError(Exception):
         self.error = CrucibleError(kind, (text,))
 
 
-async def fetch_extent(source: SocketAddress, extent: int, region: Region) -> dict[str, bytes]:
-    """File names and contents of ``extent`` at the repair service ``source``. Raises CopyError."""
+async def fetch_extent(
+    source: SocketAddress, extent: int, region: Region, note: Callable[[str], None]
+) -> dict[str, bytes]:
+    """File names and contents of ``extent`` at the repair service ``source``; ``note`` gets what the real program logs.
+
+    Raises CopyError.
+    """
     name = region.extent_file(extent).name
     base = f"http://{source}"
     async with aiohttp.ClientSession(timeout=_LIMIT, headers=_HEADERS, auto_decompress=False) as session:
@@ -42,6 +49,7 @@ async def fetch_extent(source: SocketAddress, extent: int, region: Region) -> di
             contents[name + suffix] = await _file(session, f"{base}/newextent/{extent}/{kind}", limit)
         if region.age is Age.TODAY:
             _check_size(contents[name], limit)
+            note(f"Verify extent {extent} still ready for copy")
             ready = await _json(
                 session,
                 f"{base}/extent/{extent}/repair-ready",

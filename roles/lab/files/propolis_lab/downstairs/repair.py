@@ -46,13 +46,13 @@ class Repairs:
         if not self._region.is_closed(extent):
             raise CopyError(ErrorKind.GENERIC_ERROR, f"extent {extent} is open and can't be replaced")
         async with self.busy:
-            self._log.info(f"Repair extent {extent} from {source}")
-            contents = await fetch_extent(source, extent, self._region)
+            self._log.info(f"The stand-in copies extent {extent} from {source}")
+            contents = await fetch_extent(source, extent, self._region, self._log.info)
             try:
                 self._region.replace_extent(extent, contents)
             except (RegionError, OSError) as error:
                 raise CopyError(ErrorKind.GENERIC_ERROR, str(error)) from error
-        self._log.info(f"Repair of extent {extent} from {source} is complete")
+        self._log.info(f"The stand-in has copied extent {extent} from {source}")
 
     def step(self, message: RepairMessage) -> Message:
         """Do a step of a reconciliation, but not the copying; gives its answer.
@@ -90,5 +90,5 @@ class Repairs:
 
     def _failed(self, message: RepairMessage, error: CrucibleError) -> Message:
         extent: int = message.extent_id  # type: ignore[attr-defined]  # every step of STEPS has one
-        self._log.error(f"extent {extent} error on step {message.repair_id}: {error}")
+        self._log.error(f"The stand-in failed at step {message.repair_id} with extent {extent}: {error}")
         return ExtentError(message.repair_id, extent, error)
