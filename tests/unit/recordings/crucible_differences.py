@@ -44,6 +44,38 @@ _CRUDD_STEPS = (
     _CRUDD.format(20, "8 -b 8192") + " -n 512 write > up.log 2>&1; echo rc=$?; "
     """grep -o '"msg":"[^"]*"' up.log | sed "s/\\"msg\\"://" | head -80""",
 )
+_SHAPE = (
+    "the numbers are those of a load that went on by chance; tests of their own compare the shape of each dump, what "
+    "the downstairs logged and what was repaired, and the real upstairs' other words are its own"
+)
+_DUMP = "crucible-downstairs dump -d ds0 -d ds1 -d ds2 --no-color"
+_TARGETS = "-t 127.0.0.1:8810 -t 127.0.0.1:8820 -t 127.0.0.1:8830"
+_UNDER_LOAD = (
+    f"crutest generic {_TARGETS} -g 10 --continuous --quiet >A.log 2>&1 &",
+    *(f"crutest one {_TARGETS} -g {generation} -q >B{generation}.log 2>&1 &" for generation in (10, 9, 11)),
+    "messages of B10.log that match /./, last 30",
+    "messages of A.log that match /./, last 6",
+    "messages of B9.log that match /./, last 30",
+    "messages of B11.log that match /[Gg]eneration|gen is|active|Active|fail|Error|error/, last 30",
+    "messages of A.log that match /./, last 30",
+    "messages of ds0.log that match "
+    "/generation|active|Generation|UpstairsConnection|takeover|new upstairs|signal/, last 30",
+    f"crutest generic {_TARGETS} -g 20 --continuous --quiet >A20.log 2>&1 &",
+    "messages of A20.log that match /[Rr]epair|Offline|Faulted|LiveRepair|Active/, last 40",
+    "messages of A20.log that match /./, last 5",
+    *(_DUMP if number == 1 else f"{_DUMP} ({number})" for number in range(1, 5)),
+)
+_LOOKS_AT_UPSTAIRS = (
+    "messages of R.log that match /[Rr]econcil|[Rr]epair|Max found|Generation requested|mismatch|All extents/, last 40",
+    *(f"messages of G88{number}0.log that match /./, last 12" for number in (4, 5, 6)),
+    "messages of S.log that match /./, last 14",
+    *(
+        f"messages of v{name}.log that match /./, last 6"
+        for name in ("50", "50again", "bs", "ec", "bpe", "key", "badkey", "2t", "min", "extra", "region")
+    ),
+    "messages of e4.log that match /./, last 8",
+)
+_WRONG_KEY = "the real upstairs aborts when a block is not of its key; the lab's refuses that read and says why"
 
 DIFFERENCES: tuple[Difference, ...] = (
     Difference(
@@ -70,6 +102,19 @@ DIFFERENCES: tuple[Difference, ...] = (
         skip=True,
     ),
     *(Difference("crucible/03-run-and-generations", step, _UPSTAIRS_LOG, without=_RECORDS) for step in _CRUDD_STEPS),
+    *(Difference("crucible/04-fencing-and-repair", step, _SHAPE, skip=True) for step in _UNDER_LOAD),
+    *(
+        Difference("crucible/04-fencing-and-repair", step, _UPSTAIRS_LOG, without=r'^"|^thread ')
+        for step in _LOOKS_AT_UPSTAIRS
+    ),
+    Difference(
+        "crucible/04-fencing-and-repair",
+        "timeout 20 crudd -t 127.0.0.1:8870 -t 127.0.0.1:8880 -t 127.0.0.1:8890 "
+        "-k QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI= -g 3 -n 512 read 3>/dev/null > e3.log 2>&1; echo rc=$?",
+        _WRONG_KEY,
+        without="^rc=| Aborted ",
+    ),
+    Difference("crucible/04-fencing-and-repair", "messages of e3.log that match /./, last 5", _WRONG_KEY),
     *(
         Difference(
             "crucible/07-wildcard-repair-address",

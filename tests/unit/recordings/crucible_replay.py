@@ -58,7 +58,8 @@ class Replay:
         text = _WRAPPER.format(lab=lab, python=PYTHON, module=f"propolis_lab.downstairs --age {self.age}")
         (tools / "crucible-downstairs").write_text(text)
         crudd = ROOT / "tests" / "unit" / "recordings" / "crucible_crudd.py"
-        (tools / "crudd").write_text(f'#!/bin/sh\nPYTHONPATH="{lab}" exec {PYTHON} "{crudd}" "$@"\n')
+        for name in ("crudd", "crutest"):
+            (tools / name).write_text(f'#!/bin/sh\nPYTHONPATH="{lab}" exec {PYTHON} "{crudd}" "$@"\n')
         for tool in tools.iterdir():
             tool.chmod(0o755)
 

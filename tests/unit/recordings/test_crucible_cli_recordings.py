@@ -163,22 +163,6 @@ def test_three_running_stand_ins_show_the_recorded_generations_and_refusals(tmp_
         replay.check(COMMANDS[replay.recording])
 
 
-def test_clone_copies_a_read_only_downstairs_and_refuses_as_recorded(tmp_path: Path) -> None:
-    steps = _part("crucible/04-fencing-and-repair", after="clone: source must be read only", before=None)
-    with own_network() as prefix:
-        replay = Replay("crucible/04-fencing-and-repair", tmp_path / "work", prefix=prefix)
-        replay.prepare()
-        for number in (0, 1):
-            path = replay.folder / f"ds{number}"
-            new_region(path, uuid=f"12345678-0000-4000-8000-00000000000{number}", extents=4, blocks_per_extent=16)
-            change_region(path, Write(2, 20, None), Write(3, 20, 4707), Write(1, 59, 4711), Write(0, 62, 4712))
-        other = next(step for step in steps if isinstance(step.command, str) and step.command.endswith("&"))
-        assert isinstance(other.command, str)
-        writable = other.command.replace("ds0", "ds1").replace("8810", "8820").replace(" --mode ro", "")
-        replay.play([Step(writable, writable), *(step for step in steps if step.command is not None)])
-        replay.check()
-
-
 def test_dump_of_regions_of_different_length_ends_as_recorded(tmp_path: Path) -> None:
     replay = Replay("crucible/05-open-questions", tmp_path / "work")
     replay.prepare()
@@ -190,10 +174,8 @@ def test_dump_of_regions_of_different_length_ends_as_recorded(tmp_path: Path) ->
     replay.check()
 
 
-def _part(recording: str, *, after: str, before: str | None) -> list[Step]:
+def _part(recording: str, *, after: str, before: str) -> list[Step]:
     """The steps between two notes of a recording."""
     steps = read_today(_folder(recording))
     first = next(index for index, step in enumerate(steps) if (step.note or "").startswith(after))
-    if before is None:
-        return steps[first + 1 :]
     return steps[first + 1 : next(index for index, step in enumerate(steps) if (step.note or "").startswith(before))]
