@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from propolis_lab.upstairs import Upstairs
 from propolis_lab.upstairs.status import Phase
-from volumes import QUICK
+from volumes import QUICK, eventually
 
 BLOCK = 512
 FORGETFUL = replace(QUICK, offline_jobs=2)
@@ -24,6 +24,11 @@ def target(volume: Upstairs, index: int) -> dict[str, str]:
 
 def active(volume: Upstairs) -> int:
     return sum(one.phase is Phase.ACTIVE for one in volume.region_sets[0].targets)
+
+
+async def settled(volume: Upstairs) -> None:
+    """Wait until every replica that is there has done all that it was asked for: two are enough for the guest."""
+    await eventually(lambda: all(one.jobs_done for one in volume.region_sets))
 
 
 async def fill(volume: Upstairs, seed: int, count: int = 20) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from lab_volumes import settled
 from propolis_lab.upstairs import IoError, Settings
+from recordings import crucible_dumps
 from recordings.crucible_transcript import Step, read_today
 from shared import needs_shared, recordings
 from trio import Trio
@@ -112,8 +114,10 @@ async def test_another_volume_is_refused_until_it_has_a_higher_generation_and_th
     async with Trio(tmp_path) as trio:
         first = trio.upstairs(10, id=str(uuid4()))
         await first.activate()
-        await first.write(0, b"x" * 512)
+        for extent in range(trio.extents):
+            await first.write(extent * trio.blocks * 512, b"x" * 512)
         await first.flush()
+        await settled(first)
         seen = [highest(trio)]
         for number, generation in enumerate((10, 9), 1):
             refused = trio.upstairs(generation, AS_RECORDED, id=str(uuid4()))
@@ -123,12 +127,14 @@ async def test_another_volume_is_refused_until_it_has_a_higher_generation_and_th
             waiting.cancel()
         last = trio.upstairs(11, id=str(uuid4()))
         await last.activate()
-        with pytest.raises(IoError):
+        with pytest.raises(IoError, match="Upstairs is not active"):
             await first.write(0, b"y" * 512)
         await last.write(16 * 512, b"z" * 512)
         await last.flush()
+        await settled(last)
         last.abandon()
         await trio.running[0].said("(ConnectionId(3)) was previously")
+        assert await crucible_dumps.dumped(trio) == crucible_dumps.seen(2)
         ours = our_log(FENCING, trio)
         first.abandon()
         seen.append(highest(trio))
