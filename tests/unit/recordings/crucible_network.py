@@ -36,8 +36,8 @@ def hosts(count: int, network: str) -> Iterator[dict[str, tuple[str, ...]]]:
     Where there can be no such network, the test is skipped, loudly, and fails in a gate.
     """
     if reason := lacking():
-        sentence = f"SKIPPED LOUDLY: hosts with addresses of their own need network namespaces: {reason}"
-        pytest.fail(sentence) if os.environ.get("CI") == "true" else pytest.skip(sentence)
+        sentence = f"hosts with addresses of their own need network namespaces: {reason}"
+        pytest.fail(sentence) if os.environ.get("CI") == "true" else pytest.skip(f"SKIPPED LOUDLY: {sentence}")
     addresses = {f"host{number}": f"{network}.{number}" for number in range(1, count + 1)}
     wires = Network(f"recorded-{os.getpid()}", addresses)
     with wires.up():
