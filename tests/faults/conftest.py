@@ -36,12 +36,9 @@ INSTANCE_ONLY = str(ROOT / "tests" / "fixtures" / "instance_only.yml")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file of faults goes to one worker, whose lab its tests share; a storm to any that is free."""
-    for item in (item for item in items if item.path.parent == Path(__file__).parent):
-        if item.get_closest_marker("timeout") is None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
-        if item.path.stem != "test_storms":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def _network() -> str:
