@@ -184,7 +184,7 @@ def _end(status: int) -> NoReturn:
         sys.excepthook(*sys.exc_info())
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the end of Python does
-        atexit._run_exitfuncs()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()  # type: ignore[attr-defined]  # what the module wants done at its end, as Python does
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

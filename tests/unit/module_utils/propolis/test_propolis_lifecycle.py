@@ -80,7 +80,7 @@ def carry(
 
 def when_watched(fake: FakePropolis, then: Callable[[], None]) -> None:
     while not fake.bodies("GET", "/instance/state-monitor"):
-        time.sleep(0.005)
+        time.sleep(0.005)  # the fake writes down what it is asked, and tells nobody
     then()
 
 
