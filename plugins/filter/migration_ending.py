@@ -12,7 +12,7 @@ author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Puts what stopped a run, or what its move returned, into one shape.
   - The first that says something counts, in the order problem, plan, allocation, move.
-positional: intent, plan, allocation, moved, policy
+positional: intent, plan, allocation, moved, policy, numbers
 options:
   _input:
     description: Name of the instance.
@@ -27,7 +27,9 @@ options:
     type: dict
     default: {}
   allocation:
-    description: The failed result of the loop over M(apiary.propolis.crucible_generation). Empty when it did not fail.
+    description:
+      - The failed result of the loop over M(apiary.propolis.crucible_generation), whose items have the name of the volume as C(volume).
+      - Empty when it did not fail.
     type: dict
     default: {}
   moved:
@@ -38,6 +40,10 @@ options:
     description: V(leave), V(restart_on_source) or V(restart_on_destination).
     type: str
     default: leave
+  numbers:
+    description: The generations that were handed out for the move, by volume; what is not used of them is said.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -70,6 +76,7 @@ def migration_ending(
     allocation: Answer | None = None,
     moved: Answer | None = None,
     policy: str = "leave",
+    numbers: Answer | None = None,
 ) -> dict[str, Any]:
     """See DOCUMENTATION."""
     from ansible_collections.apiary.propolis.plugins.module_utils.propolis import migration_ending as endings
@@ -82,7 +89,7 @@ def migration_ending(
     elif allocation:
         ending = endings.not_allocated(name, source, allocation)
     else:
-        ending = endings.of_move(name, moved or {}, policy)
+        ending = endings.of_move(name, moved or {}, policy, numbers)
     return ending.as_dict()
 
 

@@ -30,8 +30,8 @@ options:
     required: true
   state:
     description:
-      - V(allocated) hands out one number. A migration that has one already (O(migration_id)) gets the same again, as long
-        as no later one was handed out.
+      - V(allocated) hands out one number. A migration that has one already (O(migration_id)) gets the same again. Where a later
+        one was handed out since, it gets a new one if O(expected_last) is that later one, and fails otherwise.
       - V(recorded) writes down O(entries) that this host does not know.
       - V(read) changes nothing.
     type: str

@@ -35,10 +35,12 @@ _TEST_SECONDS = 4 * PLAY_SECONDS
 INSTANCE_ONLY = str(ROOT / "tests" / "fixtures" / "instance_only.yml")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A file of faults goes to one worker, whose lab its tests share; a storm to any that is free."""
+    if item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
+    if item.path.stem != "test_storms":  # here, as xdist looks at marks before what a conftest modifies
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def _network() -> str:

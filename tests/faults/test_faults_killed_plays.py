@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults 15 and 17: two plays that want one machine at once, and a play that is killed and run again."""
+"""Faults 14, 15 and 17: what happens to a play after it got its number: others, a lost ledger, a kill."""
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
-from conftest import Machine
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger import Ledger
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger_entries import Entry
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.ledger_file import LedgerFile
+from conftest import VOLUME, Machine
 from played_lab import PLAY_SECONDS, Played, Playing
 
 ON_ITS_WAY = "vm0 is on its way."
@@ -138,3 +144,57 @@ def test_fault_15_a_second_play_of_the_same_controller_follows_the_first(machine
         ended = playing.ended()
         assert ended.status == 0, ended.output[-3000:]
     machine.is_at(machine.destination, machine.spent + 1)
+
+
+def ledger(machine: Machine, host: str) -> Path:
+    return next(machine.lab.root.glob(f"hosts/{host}/crucible/vm0-boot/*.ledger"))
+
+
+@contextlib.contextmanager
+def nobody_records(machine: Machine, playing: Playing) -> Iterator[None]:
+    """The play has got a number from the first host, and waits until the last host lets it record it."""
+    with LedgerFile(ledger(machine, "ds2")).locked(1):
+        playing.until_said("Each volume has a new generation")
+        machine.lab.until("it has its number", lambda: machine.newest_number() > machine.spent, PLAY_SECONDS)
+        yield
+
+
+def test_fault_15_a_play_that_is_overtaken_after_it_got_a_number_says_by_whom_and_that_it_is_spent(
+    machine: Machine,
+) -> None:
+    playing = machine.begin_move()
+    with nobody_records(machine, playing):
+        Ledger(ledger(machine, "ds0"), VOLUME).allocate(Entry(0, "maintenance", controller="south"))
+    ended = playing.ended()
+    assert ended.status != 0
+    ended.says(
+        "Verdict: in_progress_elsewhere",
+        f"vm0: south took generation {machine.spent + 2} of its volume at 20",
+        "(maintenance), while this run looked. "
+        f"Spent and not used: generation {machine.spent + 1} of vm0-boot. Nothing but ledgers was changed.",
+    )
+    assert "no number was spent" not in ended.words
+    assert machine.lab.state(machine.source) == "Running"
+    assert machine.newest_number() == machine.spent + 2
+    again = machine.move()
+    assert (again.status, again.changed > 0) == (0, True), again.output[-3000:]
+    machine.is_at(machine.destination, machine.spent + 3)
+
+
+def test_fault_14_a_play_whose_ledger_falls_back_after_it_got_a_number_says_that_it_is_spent(machine: Machine) -> None:
+    place = ledger(machine, "ds2")
+    playing = machine.begin_move()
+    with nobody_records(machine, playing):
+        place.write_text("".join(place.read_text().splitlines(keepends=True)[:-1]))
+    ended = playing.ended()
+    assert ended.status != 0
+    ended.says(
+        "Verdict: not_started (ledger_fell_back)",
+        f"vm0 runs on {machine.source} as before, because it got no generation to use (see above). "
+        f"Spent and not used: generation {machine.spent + 1} of vm0-boot. Nothing but ledgers was changed.",
+    )
+    assert machine.lab.state(machine.source) == "Running"
+    again = machine.move()
+    assert again.status == 0, again.output[-3000:]
+    again.says("Ledger rebuilt: of the")
+    one_number(machine)

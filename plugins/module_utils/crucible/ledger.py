@@ -72,8 +72,9 @@ class Ledger:
         ``template`` has everything but the number and the time. ``merge`` are entries that other hosts know; they are
         recorded first, so that a lost ledger is whole again. ``explicit`` asks for one certain number.
         ``expected_last`` is the last number the caller saw: another one found here raises LedgerMovedError. A migration
-        that has its number already gets the same one, as long as no later one was handed out. With ``dry_run`` nothing
-        is written.
+        that has its number already gets the same one. Where a later one was handed out since, its own must not be used
+        any more: it gets a new one if the caller saw the later one, which else raises LedgerMovedError. With
+        ``dry_run`` nothing is written.
         Raises GenerationError when ``explicit`` is not above every floor.
         """
         with contextlib.nullcontext() if dry_run else self._file.locked(timeout):
@@ -81,7 +82,7 @@ class Ledger:
             missing = self._missing(merge)
             mine = self._of_migration(template.migration_id, missing)
             newest = self._newest(missing)
-            if mine is not None:
+            if mine is not None and not self._is_given_up(mine, newest, expected_last):
                 self._check_repeated(mine, newest, explicit)
                 if not dry_run:
                     self._write(missing)
@@ -177,6 +178,11 @@ class Ledger:
             details={"last": last, "seen_last": seen_last},
         )
 
+    @staticmethod
+    def _is_given_up(mine: Entry, newest: Entry | None, expected_last: int | None) -> bool:
+        """Whether a later number was handed out since, and the caller knows of it."""
+        return newest is not None and mine.generation < newest.generation == expected_last
+
     def _check_repeated(self, mine: Entry, newest: Entry | None, explicit: int | None) -> None:
         if newest is not None and newest.generation != mine.generation:
             raise LedgerMovedError(
@@ -192,10 +198,12 @@ class Ledger:
             )
 
     def _of_migration(self, migration_id: str | None, missing: Sequence[Entry]) -> Entry | None:
+        """The last one that a migration got: it has several where others took later ones before it used its own."""
         if migration_id is None:
             return None
         known = self._known.by_migration.get(migration_id)
-        return known or next((entry for entry in missing if entry.migration_id == migration_id), None)
+        others = (entry for entry in missing if entry.migration_id == migration_id)
+        return max(filter(None, (known, *others)), key=_number, default=None)
 
     def _newest(self, missing: Sequence[Entry]) -> Entry | None:
         return max((entry for entry in (self._known.newest, *missing) if entry), key=_number, default=None)

@@ -69,7 +69,7 @@ class LedgerReader:
         self.torn = 0
         self.torn_generation = 0
         self.by_generation: dict[int, Entry] = {}
-        self.by_migration: dict[str, Entry] = {}
+        self.by_migration: dict[str, Entry] = {}  # the last of each
 
     def refresh(self) -> None:
         """Read what is new; no file is an empty ledger, a torn last line is left out, other damage is an error."""
@@ -123,7 +123,7 @@ class LedgerReader:
         self.entries.append(entry)
         self.by_generation[entry.generation] = entry
         if entry.migration_id is not None:
-            self.by_migration.setdefault(entry.migration_id, entry)
+            self.by_migration[entry.migration_id] = entry
 
     def _check_header(self, line: bytes) -> None:
         try:

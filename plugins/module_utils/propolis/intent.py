@@ -104,19 +104,34 @@ def migration_id(instance_id: str, source: Answer, destination: Answer, controll
     return str(uuid.uuid5(_NAMESPACE, "\n".join(words)))
 
 
-def overtaken(instance: str, entry: Answer | None) -> Problem:
-    """Somebody else took a number between our look at the ledger and our own: ``entry`` is what they wrote."""
+def overtaken(instance: str, entry: Answer | None, unused: Mapping[str, int]) -> Problem:
+    """Somebody else took a number between our look at the ledger and our own: ``entry`` is what they wrote.
+
+    ``unused`` are the numbers that were handed out to us before we saw it, by volume.
+    """
     if entry and entry.get("reason") == "migrate":
-        return _being_moved(instance, str(entry.get("migration_id")), entry)
+        return _being_moved(instance, str(entry.get("migration_id")), entry, unused)
     who = "somebody emptied the ledger of its volume"
     if entry:
         number, reason = entry.get("generation"), entry.get("reason")
         who = f"{entry.get('controller')} took generation {number} of its volume at {entry.get('time')} ({reason})"
     return Problem(
         Code.IN_PROGRESS_ELSEWHERE.value,
-        f"{instance}: {who}, while this run looked. Nothing was changed and no number was spent.",
+        f"{instance}: {who}, while this run looked. {spent(unused)}",
         "look with status.yml what became of it, then run this again",
     )
+
+
+def spent(unused: Mapping[str, int]) -> str:
+    """What a run that begins no move has changed: ``unused`` are the numbers that were handed out to it, by volume."""
+    if not unused:
+        return "Nothing was changed and no number was spent."
+    return f"{not_used(unused)}. Nothing but ledgers was changed."
+
+
+def not_used(numbers: Mapping[str, int]) -> str:
+    """``Spent and not used: generation 3 of vm0-boot``, of numbers by volume."""
+    return "Spent and not used: " + ", ".join(f"generation {number} of {name}" for name, number in numbers.items())
 
 
 def _without_source(
@@ -226,8 +241,8 @@ def _not_ours(instance: str, flying: str, newest: Sequence[Answer], asker: Asker
     if entry is None:
         return Problem(
             Code.IN_PROGRESS_ELSEWHERE.value,
-            f"{instance} is being moved by somebody whom the ledger does not know (migration {flying}). Nothing was "
-            "changed and no number was spent.",
+            f"{instance} is being moved by migration {flying}, which is not that of the newest number in its ledgers. "
+            "Nothing was changed and no number was spent.",
             "wait until that has ended, then look with status.yml",
         )
     return None if entry.get("controller") == asker.controller else _being_moved(instance, flying, entry)
@@ -247,11 +262,11 @@ def _about_to_begin(instance: str, servers: Sequence[Answer], newest: Sequence[A
     return None
 
 
-def _being_moved(instance: str, flying: str, entry: Answer) -> Problem:
+def _being_moved(instance: str, flying: str, entry: Answer, unused: Mapping[str, int] | None = None) -> Problem:
     return Problem(
         Code.IN_PROGRESS_ELSEWHERE.value,
         f"{instance} is being moved already: migration {flying} by {entry.get('controller')} since "
-        f"{entry.get('time')}, generation {entry.get('generation')}. Nothing was changed and no number was spent.",
+        f"{entry.get('time')}, generation {entry.get('generation')}. {spent(unused or {})}",
         "wait until that has ended, then look with status.yml",
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .intent import overtaken
+from .intent import not_used, overtaken, spent
 from .preflight import GENERATION, Outcome
 from .truth_details import generations_text
 from .verdict import Code, Reason
@@ -74,19 +74,40 @@ def refused(instance: str, source: str, checks: Sequence[Mapping[str, Any]]) -> 
 
 
 def not_allocated(instance: str, source: str, result: Mapping[str, Any]) -> Ending:
-    """There is no number for each disk: ``result`` is the failed loop over ``crucible_generation``."""
-    failures = [one["failure"] for one in result.get("results", [result]) if one.get("failure")]
-    failure: Mapping[str, Any] = failures[0] if failures else {"code": "not_allocated"}
+    """There is no number for each disk: ``result`` is the failed loop over ``crucible_generation``.
+
+    That loop hands out the numbers, one after the other, or has the hosts record those that were handed out.
+    """
+    results = result.get("results", [result])
+    failures = (one["failure"] for one in results if one.get("failure"))
+    failure: Mapping[str, Any] = next(failures, {"code": "not_allocated"})
+    unused = _handed_out(results)
     if failure["code"] == "ledger_moved":
-        problem = overtaken(instance, failure["details"]["newest"])
+        problem = overtaken(instance, failure["details"]["newest"], unused)
         return not_begun(instance, problem.code, problem.sentence, problem.next_step, source)
-    sentence = f"{instance} runs on {source} as before, because it got no generation (see above); nothing was changed."
-    return not_begun(instance, failure["code"], sentence, None, source)
+    why = f"{instance} runs on {source} as before, because it got no generation to use (see above)."
+    return not_begun(instance, failure["code"], f"{why} {spent(unused)}", None, source)
 
 
-def of_move(instance: str, result: Mapping[str, Any], policy: str) -> Ending:
-    """What ``propolis_migration`` returned. ``policy`` is what is to be done with an instance that was lost."""
+def _handed_out(results: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The numbers that are spent by now, by the name of the volume."""
+    numbers: dict[str, int] = {}
+    for one in results:
+        asked = (one.get("invocation") or {}).get("module_args") or {}
+        if asked.get("state") == "recorded":
+            numbers[one["item"]["volume"]] = asked["expected_last"]
+        elif "generation" in one and one.get("spent", True):
+            numbers[one["item"]["volume"]] = one["generation"]
+    return numbers
+
+
+def of_move(instance: str, result: Mapping[str, Any], policy: str, numbers: Mapping[str, int] | None = None) -> Ending:
+    """What ``propolis_migration`` returned. ``policy`` is what is to be done with an instance that was lost.
+
+    ``numbers`` were handed out for this move, by volume: whoever began none has not used them.
+    """
     migration = result["migration"]
+    unused = f" {not_used(numbers)}." if numbers and migration["verdict"] == Code.NOT_STARTED.value else ""
     ends = {RESTART_ON_SOURCE: "source", RESTART_ON_DESTINATION: "destination"}
     # Only what is known to be lost is started again, never what somebody stopped or what nobody can tell.
     lost = (migration["verdict"], migration["reason"]) == (Code.NOBODY_RUNS.value, Reason.NOBODY.value)
@@ -94,8 +115,8 @@ def of_move(instance: str, result: Mapping[str, Any], policy: str) -> Ending:
     return Ending(
         instance=instance,
         verdict=migration["verdict"],
-        sentence=migration["sentence"],
-        account=migration["account"],
+        sentence=migration["sentence"] + unused,
+        account=f"{migration['account']}.{unused}".removesuffix("."),
         next_steps=tuple(migration["next_steps"]),
         failure=failure,
         migration_id=migration["id"],

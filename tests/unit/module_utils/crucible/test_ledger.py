@@ -152,6 +152,18 @@ def test_a_migration_whose_number_was_overtaken_does_not_get_it_again(ledger):
         ledger.allocate(MOVE)
 
 
+def test_a_migration_whose_number_was_overtaken_gets_a_new_one_once_it_knows_of_the_later_one(ledger):
+    ledger.allocate(MOVE, expected_last=0)
+    ledger.allocate(START)
+    again, is_new = ledger.allocate(MOVE, expected_last=2)
+    assert (again.generation, is_new) == (3, True)
+    assert ledger.allocate(MOVE, expected_last=3) == (again, False)
+    assert Ledger(ledger.path, VOLUME).allocate(MOVE, expected_last=3) == (again, False)
+    other = Ledger(ledger.path.with_name("other.ledger"), VOLUME)
+    merged = ledger.read().entries
+    assert other.allocate(MOVE, merge=merged, expected_last=3) == (again, False), "from what other hosts know, too"
+
+
 def test_a_migration_that_has_a_number_cannot_have_another(ledger):
     ledger.allocate(MOVE)
     with pytest.raises(GenerationError, match="has generation 1 already, not 7"):

@@ -2,13 +2,17 @@
 """Three ledgers of one volume through any history of allocations, crashes, losses and live sessions.
 
 Two controllers work at once, each step by step as the roles do: look at all three hosts, hand out at the first, record
-at the others. A number counts as handed out when all three hosts have recorded it; only then may an upstairs use it.
+at the others. One starts machines, one moves them: its next play is the same migration until a number comes into use,
+and finds its number again. A number counts as handed out when all three hosts have recorded it; only then may an
+upstairs use it.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +32,7 @@ VOLUME = "0cedae45-3d6e-4d90-b2cb-56f1a1a42a89"
 HOSTS = (0, 1, 2)
 _TO_RECORD = (1, 2, 0)  # the first host has the number already, and is asked once more whether it still is the newest
 _STEPS = 7
+_STARTS, _MOVES = "desk", "lap"
 CONTROLLERS = st.integers(0, 1)
 deaths = st.builds(Death, st.integers(0, 9), st.floats(0, 1), st.booleans(), st.floats(0, 1))
 
@@ -63,7 +68,7 @@ class Histories(RuleBasedStateMachine):
         self.paths = [self.folder / f"host{host}" / "r.ledger" for host in HOSTS]
         for path in self.paths:
             path.parent.mkdir()
-        self.controllers = [Controller(name, self.paths) for name in ("desk", "lap")]
+        self.controllers = [Controller(name, self.paths) for name in (_STARTS, _MOVES)]
         self.backups: list[list[bytes]] = [[], [], []]
         self.used: dict[int, Entry] = {}
         self.stored = [0, 0, 0]
@@ -107,12 +112,15 @@ class Histories(RuleBasedStateMachine):
     def allocate(self, one: Controller) -> None:
         self.serial += 1
         floors = [*one.floors, Floor(self.live, "the live session"), Floor(self.stored[0], "region 0")]
+        template = Entry(0, "start", "vm0", f"server{self.serial}", controller=one.name)
+        if one.name == _MOVES:
+            in_use = str(max(self.handed_out, default=0))
+            template = replace(template, reason="migrate", migration_id=str(uuid.uuid5(uuid.NAMESPACE_OID, in_use)))
         entry, is_new = one.ledgers[0].allocate(
-            Entry(0, "start", "vm0", f"server{self.serial}", controller=one.name),
-            floors=floors, expected_last=one.expected_last, explicit=one.explicit, timeout=1,
-        )  # fmt: skip
-        assert is_new
-        assert entry.generation > max(floor.generation for floor in floors)
+            template, floors=floors, expected_last=one.expected_last, explicit=one.explicit, timeout=1
+        )
+        assert entry.generation > max(floor.generation for floor in floors) or not is_new
+        assert is_new or (entry.migration_id is not None and entry.migration_id == template.migration_id)
         assert one.explicit in (None, entry.generation)
         one.entry = entry
         one.entries = one.ledgers[0].read().entries[-3:]

@@ -114,7 +114,7 @@ def test_a_migration_that_no_ledger_knows_is_somebody_elses() -> None:
     problem = ask(*servers).problem
     assert problem is not None
     assert problem.code == "in_progress_elsewhere"
-    assert "the ledger does not know" in problem.sentence
+    assert f"by migration {MIGRATION}, which is not that of the newest number in its ledgers" in problem.sentence
 
 
 def test_a_number_that_another_controller_took_a_moment_ago_is_a_move_that_begins() -> None:
@@ -160,10 +160,21 @@ def test_an_instance_that_may_run_on_a_silent_server_is_not_said_to_run_nowhere(
 
 
 def test_who_overtook_is_named_with_the_migration_or_with_what_the_number_was_for() -> None:
-    moved = overtaken("vm0", entry("laptop"))
+    moved = overtaken("vm0", entry("laptop"), {})
     assert moved.code == "in_progress_elsewhere"
     assert f"migration {MIGRATION} by laptop" in moved.sentence
-    started = overtaken("vm0", entry("laptop", reason="start", migration_id=None))
+    started = overtaken("vm0", entry("laptop", reason="start", migration_id=None), {})
     assert "laptop took generation 2" in started.sentence
     assert "(start)" in started.sentence
-    assert "somebody emptied the ledger" in overtaken("vm0", None).sentence
+    emptied = overtaken("vm0", None, {})
+    assert "somebody emptied the ledger" in emptied.sentence
+    for problem in (moved, started, emptied):
+        assert problem.sentence.endswith(". Nothing was changed and no number was spent.")
+
+
+@pytest.mark.parametrize("newest", [entry("laptop"), entry("laptop", reason="start", migration_id=None), None])
+def test_numbers_that_were_handed_out_before_it_was_overtaken_are_told_as_spent(newest: Any) -> None:
+    problem = overtaken("vm0", newest, {"vm0-boot": 3, "vm0-data": 8})
+    assert problem.sentence.endswith(
+        ". Spent and not used: generation 3 of vm0-boot, generation 8 of vm0-data. Nothing but ledgers was changed."
+    )

@@ -117,13 +117,65 @@ def test_a_run_that_did_nothing_has_the_code_beside_the_verdict() -> None:
     assert not_begun("vm0", "in_progress_elsewhere", "…", None, None).verdict == "in_progress_elsewhere"
 
 
+LOST = {"code": "ledger_fell_back", "message": "…", "details": {"last": 0, "seen_last": 3}}
+MOVED = {"code": "ledger_moved", "message": "…", "details": {"newest": None}}
+REFUSED = {"code": "generation_too_low", "message": "…", "details": {}}
+
+
+def allocated(volume: str, number: int, **more: Any) -> dict[str, Any]:
+    """What the loop of a role has of a volume whose first host handed a number out."""
+    asked = {"state": "allocated", "expected_last": number - 1}
+    found = {"changed": True, "generation": number, "item": {"volume": volume}, "invocation": {"module_args": asked}}
+    return found | more
+
+
+def recorded(volume: str, number: int, **more: Any) -> dict[str, Any]:
+    """The same of a host that was asked to record it."""
+    asked = {"state": "recorded", "expected_last": number}
+    return {"changed": True, "item": {"volume": volume}, "invocation": {"module_args": asked}} | more
+
+
+def refused(volume: str, failure: dict[str, Any]) -> dict[str, Any]:
+    """The same of a host that handed no number out."""
+    asked = {"state": "allocated", "expected_last": 6}
+    return {"failed": True, "failure": failure, "item": {"volume": volume}, "invocation": {"module_args": asked}}
+
+
 def test_a_ledger_that_was_lost_meanwhile_is_nobody_else_at_work() -> None:
-    lost = {"code": "ledger_fell_back", "message": "…", "details": {"last": 0, "seen_last": 3}}
-    ending = not_allocated("vm0", "alpha", {"results": [{"changed": True}, {"failure": lost}]})
+    results = [recorded("vm0-boot", 4), recorded("vm0-boot", 4, failed=True, failure=LOST)]
+    ending = not_allocated("vm0", "alpha", {"results": results})
     assert closing(ending, COMMANDS)[:2] == [
-        "vm0 runs on alpha as before, because it got no generation (see above); nothing was changed.",
+        "vm0 runs on alpha as before, because it got no generation to use (see above). Spent and not used: "
+        "generation 4 of vm0-boot. Nothing but ledgers was changed.",
         "Verdict:   not_started (ledger_fell_back)",
     ]
+
+
+@pytest.mark.parametrize("failure", [LOST, MOVED, REFUSED])
+@pytest.mark.parametrize(
+    ("results", "words"),
+    [
+        ([], "Nothing was changed and no number was spent."),
+        ([allocated("boot", 4)], "Spent and not used: generation 4 of boot. Nothing but ledgers was changed."),
+        ([allocated("boot", 4, changed=False)], "Spent and not used: generation 4 of boot. Nothing but ledgers"),
+        ([allocated("boot", 4, spent=False)], "Nothing was changed and no number was spent."),
+    ],
+    ids=["first volume", "second volume", "second volume, a number of an earlier run", "second volume in check mode"],
+)
+def test_where_the_number_of_one_volume_is_refused_those_of_the_others_are_told_as_spent(
+    results: list[Any], words: str, failure: dict[str, Any]
+) -> None:
+    ending = not_allocated("vm0", "alpha", {"results": [*results, refused("data", failure)]})
+    assert words in ending.sentence
+    assert words in closing(ending, COMMANDS)[0]
+
+
+def test_numbers_of_a_move_that_the_module_then_refused_are_told_as_spent_and_those_of_one_that_began_are_not() -> None:
+    numbers = {"vm0-boot": 2}
+    lines = closing(of_move("vm0", result("not_started", "runs_on_source"), "leave", numbers), COMMANDS)
+    assert lines[0].endswith(". Spent and not used: generation 2 of vm0-boot.")
+    for verdict in ("nobody_runs", "failed_on_source", "in_progress_elsewhere", "succeeded"):
+        assert "not used" not in of_move("vm0", result(verdict), "leave", numbers).sentence
 
 
 def test_an_ending_survives_the_way_through_a_playbook() -> None:
