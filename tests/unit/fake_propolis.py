@@ -81,6 +81,7 @@ class FakeServer:
         self.on_put: Callable[[FakeServer, dict[str, Any]], tuple[int, Any]] | None = None
         self.on_state: Callable[[FakeServer, str], tuple[int, Any]] | None = None
         self.hangs = False
+        self.unanswered: list[str] = []  # paths of requests that came while it hung
         self.history = b""
         self.history_starts = 0  # bytes before this are no longer kept
         self.typed = bytearray()
@@ -211,6 +212,8 @@ class FakeServer:
     # --- answering ----------------------------------------------------------------------------------------------
 
     def _answer(self, handler: BaseHTTPRequestHandler, body: Any) -> None:
+        if self.hangs:
+            self.unanswered.append(handler.path)
         while self.hangs and not self._dead:
             time.sleep(0.02)
         path, _sign, query = handler.path.partition("?")

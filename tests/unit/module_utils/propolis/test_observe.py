@@ -102,10 +102,9 @@ def test_a_server_that_does_not_answer_hangs_and_costs_one_time_and_not_more() -
     with serving() as server:
         server.holds(VM, "Running", {})
         server.hangs = True
-        began = time.monotonic()
         seen = look(server.address)
     assert seen.reach is Reach.HANGS
-    assert time.monotonic() - began < 1
+    assert len(server.unanswered) == 1
 
 
 def test_a_server_that_hangs_after_its_first_answer_hangs_too() -> None:
@@ -169,12 +168,21 @@ def test_many_servers_are_asked_at_once_and_the_answers_keep_their_order() -> No
     with serving() as one, serving() as two, serving() as three:
         two.hangs = three.hangs = True
         one.holds(VM, "Running", {})
-        began = time.monotonic()
         names = [ServerName(name, server.address) for name, server in (("b", two), ("a", one), ("c", three))]
         seen = Observer(timeout=0.4).look_at_all([Look(name) for name in names])
-    assert time.monotonic() - began < 1.5
-    assert [sighting.server.name for sighting in seen] == ["b", "a", "c"]
-    assert [sighting.reach for sighting in seen] == [Reach.HANGS, Reach.ANSWERS, Reach.HANGS]
+        assert [sighting.server.name for sighting in seen] == ["b", "a", "c"]
+        assert [sighting.reach for sighting in seen] == [Reach.HANGS, Reach.ANSWERS, Reach.HANGS]
+
+        def let_go_once_both_are_asked() -> None:
+            while not (two.unanswered and three.unanswered):
+                time.sleep(0.01)
+            two.hangs = three.hangs = False
+
+        two.unanswered.clear()
+        three.unanswered.clear()
+        threading.Thread(target=let_go_once_both_are_asked, daemon=True).start()
+        seen = Observer(timeout=600).look_at_all([Look(name) for name in names])
+        assert [sighting.reach for sighting in seen] == [Reach.ANSWERS] * 3
 
 
 def test_2023_a_migration_is_seen_by_those_who_know_its_id() -> None:
