@@ -70,12 +70,13 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found %s at %s. Set PYTHON=/path/to/python3." % (sys.version.split()[0], sys.executable))'
 	@tests/say $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
+# Python compiles what is used when it is used: pip need not compile all that it installs.
 $(VENV)/.ready: requirements.txt | $(VENV)/bin/python
-	@tests/say $(VENV)/bin/python -m pip install --disable-pip-version-check --no-input -r requirements.txt
+	@tests/say $(VENV)/bin/python -m pip install --disable-pip-version-check --no-input --no-compile -r requirements.txt
 	@touch $@
 
 $(VENV)/.ready-test: tests/requirements.txt requirements.txt | $(VENV)/bin/python
-	@tests/say $(VENV)/bin/python -m pip install --disable-pip-version-check --no-input -r tests/requirements.txt
+	@tests/say $(VENV)/bin/python -m pip install --disable-pip-version-check --no-input --no-compile -r tests/requirements.txt
 	@touch $@ $(VENV)/.ready
 
 # Playbooks name roles and modules by their full names: a link makes this directory findable as the collection.
