@@ -14,6 +14,7 @@ Times are seconds of the machine's monotonic clock, which all processes of a lab
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,11 +48,36 @@ class Span:
     end: float
 
 
-def read_history(path: Path) -> list[Line]:
-    """The lines of a history file in the order of time; a line that is being written is left out."""
-    text = path.read_text() if path.exists() else ""
-    lines = [json.loads(line) for line in text.split("\n")[:-1]]
-    return sorted(lines, key=lambda line: float(line["monotonic"]))
+class Record:
+    """A history file that grows: each line is read once, however often it is looked at."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._forget()
+
+    def _forget(self) -> None:
+        self._inode: int | None = None
+        self._end = 0
+        self._lines: list[Line] = []
+
+    def lines(self) -> list[Line]:
+        """In the order of time; a line that is being written is left out, and no file is no line."""
+        try:
+            with self._path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_ino != self._inode or status.st_size < self._end:
+                    self._forget()  # that one was put away
+                    self._inode = status.st_ino
+                file.seek(self._end)
+                whole = file.read().rpartition(b"\n")[0]
+        except FileNotFoundError:
+            self._forget()
+            return []
+        if whole:
+            self._end += len(whole) + 1
+            self._lines += [json.loads(line) for line in whole.split(b"\n")]
+            self._lines.sort(key=lambda line: float(line["monotonic"]))
+        return list(self._lines)
 
 
 def check(

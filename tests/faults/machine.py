@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from history import Line, Violation, check, on_disk, read_history
+from history import Line, Record, Violation, check, on_disk
 from namespaced_lab import NamespacedLab
 from namespaces import Network
 from played_lab import PLAY_SECONDS, ROOT, Lab, Played, Playing
@@ -37,6 +37,10 @@ class Machine:
     """Beginnings of violations that the test itself brings about, with a hand in the lab that no play has: of their
     sentences, or the names of their invariants."""
     _playing: list[Playing] = field(default_factory=list)
+    _record: Record = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._record = Record(self.lab.root / "history.jsonl")
 
     @property
     def wires(self) -> Network:
@@ -80,7 +84,7 @@ class Machine:
                 playing.kill()
 
     def history(self) -> list[Line]:
-        return read_history(self.lab.root / "history.jsonl")
+        return self._record.lines()
 
     def passed(self, role: str, phase: str, at: str = "begin") -> int:
         """How often ``role`` was at this place of a migration."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history import Line, check, on_disk, read_history
+from history import Line, Record, check, on_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -182,8 +182,20 @@ def test_any_number_of_moves_and_failures_is_fine_and_any_single_lost_heartbeat_
         assert found(broken, ds0=ledger) != []
 
 
-def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
+def test_a_line_is_read_when_it_is_whole_and_a_file_that_was_put_away_is_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
+    record = Record(path)
+
+    def events() -> list[str]:
+        return [line["event"] for line in record.lines()]
+
+    assert events() == []
     path.write_text('{"event":"started","monotonic":2,"instance":null}\n{"event":"sta')
-    assert [line["event"] for line in read_history(path)] == ["started"]
-    assert read_history(tmp_path / "nothing") == []
+    assert events() == ["started"]
+    with path.open("a") as file:
+        file.write('te","monotonic":1,"instance":null}\n')
+    assert events() == events() == ["state", "started"], "in the order of time"
+    path.rename(tmp_path / "history.jsonl.0")
+    assert events() == []
+    path.write_text('{"event":"ended","monotonic":3,"instance":null}\n')
+    assert events() == ["ended"]
