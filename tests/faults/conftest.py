@@ -16,6 +16,7 @@ from machine import DOWNSTAIRS, SERVERS, VM, VOLUME, Machine, healthy
 from namespaced_lab import NamespacedLab, namespaced_lab
 from namespaces import CONTROLLER, lacking
 from played_lab import PLAY_SECONDS, ROOT, Lab
+from xdist.scheduler import LoadFileScheduling
 
 __all__ = [
     "DOWNSTAIRS",
@@ -35,12 +36,21 @@ _TEST_SECONDS = 4 * PLAY_SECONDS
 INSTANCE_ONLY = str(ROOT / "tests" / "fixtures" / "instance_only.yml")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
+
+
+class _Scheduling(LoadFileScheduling):
     """A file of faults goes to one worker, whose lab its tests share; a storm to any that is free."""
-    if item.get_closest_marker("timeout") is None:
-        item.add_marker(pytest.mark.timeout(_TEST_SECONDS))
-    if item.path.stem != "test_storms":  # here, as xdist looks at marks before what a conftest modifies
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if "/test_storms.py::" in nodeid else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return _Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def _network() -> str:

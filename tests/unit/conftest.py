@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,3 +21,9 @@ settings.register_profile("gate", deadline=None, max_examples=60, print_blob=Tru
 settings.register_profile("deep", deadline=None, max_examples=5000, print_blob=True)
 settings.register_profile("fuzz", deadline=None, max_examples=int(os.environ.get("FUZZ", "200000")), print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Coverage is that of ``module_utils``: what tries the lab alone is faster without being traced."""
+    if item.path.is_relative_to(ROOT / "tests" / "unit" / "lab"):
+        item.add_marker(pytest.mark.no_cover)
