@@ -52,11 +52,10 @@ class Machine:
         """Start the move, by the role alone: nothing is repaired before it.
 
         No evidence of a failure is gathered, which would take as long as the move, unless ``migration_evidence`` asks
-        for it: that has tests of its own. Only the destination is in the play, unless a policy may need the source.
+        for it: that has tests of its own.
         """
         asked = {"migration_destination": self.destination, "migration_evidence": "", **variables}
-        limit = () if "migration_on_failure" in variables else ("--limit", asked["migration_destination"])
-        playing = self.lab.begin(_MOVE_ONLY, *limit, *arguments, **asked)
+        playing = self.lab.begin(_MOVE_ONLY, *arguments, **asked)
         self._playing.append(playing)
         return playing
 
