@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from propolis_lab import certificates
 from propolis_lab.downstairs import help as help_text
 from propolis_lab.downstairs.clap import HelpWanted, Parser
 from propolis_lab.downstairs.command_line import commands_of
@@ -146,7 +147,8 @@ _COMMANDS = {
 def _run(age: Age, values: dict[str, Any], log: Logger) -> int:
     import asyncio  # noqa: PLC0415 - half of the start-up time of commands that do not need it
 
-    from propolis_lab.downstairs.serve import serve  # noqa: PLC0415 - each command loads its own
+    with certificates.not_read():
+        from propolis_lab.downstairs.serve import serve  # noqa: PLC0415 - each command loads its own
 
     if values["cert_pem"] is not None:
         raise Failure("this stand-in speaks no TLS: leave out --cert-pem, --key-pem and --root-cert-pem")

@@ -14,8 +14,6 @@ from propolis_lab.server.environment import Environment
 from propolis_lab.server.faults import Faults, FaultsError
 from propolis_lab.server.history import History
 from propolis_lab.server.log import STAND_IN_NOTICE, Log
-from propolis_lab.server.seed_config import ConfigError, SeedConfig, read_config
-from propolis_lab.server.seed_serve import seed
 from propolis_lab.server.serve import BindError, Listener, ProtocolFactory, bound_socket, today
 from propolis_lab.server.volumes import volume_maker
 
@@ -62,8 +60,12 @@ async def _today(arguments: Arguments, log: Log) -> None:
 
 
 async def _seed(arguments: Arguments, log: Log) -> None:
+    # Loaded where it is asked for, which is rare: servers are started often.
+    from propolis_lab.server.seed_config import ConfigError, read_config  # noqa: PLC0415
+    from propolis_lab.server.seed_serve import seed  # noqa: PLC0415
+
     try:
-        config: SeedConfig = read_config(arguments.boot)
+        config = read_config(arguments.boot)
     except ConfigError as error:
         raise ExitWith(1, err=f"Error: {error}\n") from None
     environment = _environment(arguments, log, config.bootrom)
