@@ -218,3 +218,19 @@ def test_a_source_killed_after_its_last_word_does_not_hurt(tmp_path: Path) -> No
         assert migrate(alpha, beta) == 201
         assert alpha.process.wait(SECONDS) == 137
         beta.until("Running")
+
+
+def test_what_is_loaded_reads_no_certificate_of_the_machine_and_leaves_the_environment_as_it_was() -> None:
+    script = """
+import gc, json, os, ssl
+before = dict(os.environ)
+import propolis_lab.server.web
+assert dict(os.environ) == before
+contexts = [one for one in gc.get_objects() if isinstance(one, ssl.SSLContext)]
+print(json.dumps([one.cert_store_stats()["x509"] for one in contexts]))
+"""
+    command = [sys.executable, "-c", script]
+    loaded = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(LAB)}, check=True, capture_output=True, timeout=SECONDS
+    )
+    assert set(json.loads(loaded.stdout)) <= {0}
