@@ -33,7 +33,7 @@ class Finding:
     def __str__(self) -> str:
         return (
             f"{self.recording}:{self.line} {self.label} · {self.aspect}\n"
-            f"    recorded: {self.recorded[:1200]}\n    ours:     {self.ours[:1200]}"
+            f"    recorded: {self.recorded[:4000]}\n    ours:     {self.ours[:4000]}"
         )
 
 

@@ -60,6 +60,13 @@ DIFFERENCES: tuple[Difference, ...] = (
 _DEAD_DESTINATION = "whether the source was writing or reading when its destination died was chance"
 _READ = 'error=Codec("error occurred in websocket layer: '
 
+_FIRST_TO_REFUSE = (
+    "which of three downstairs refuses first, and so ends the start of a session, is chance; this is ds0's log"
+)
+_NEXT = (
+    "upstairs UpstairsConnection { upstairs_id: bde9d2d4-f1c8-493a-853b-e35883737e78, session_id: <id>, "
+    "generation: 32 } connected"
+)
 RACES = (
     Race(
         "b-http-api",
@@ -84,11 +91,12 @@ RACES = (
         {"course": ("Some(Err(Protocol(ResetWithoutClosingHandshake)))", "error=AlreadyClosed")},
         "of a source that refuses, the real destination finds the end (in c3 and c7) or the reset (here)",
     ),
+    Race("e2-two-sessions", 416, {"messages": ("generation: 22 } is now active",)}, _FIRST_TO_REFUSE),
     Race(
         "e2-two-sessions",
-        416,
-        {"messages": ("generation: 22 } is now active",)},
-        "which of three downstairs refuses first, and so ends the start of a session, is chance; this is ds0's log",
+        579,
+        {"messages": (f"31 }} is now active (read-write)', '{_NEXT}", f"30 }} connected, version 13', '{_NEXT}")},
+        _FIRST_TO_REFUSE,
     ),
 )
 
