@@ -43,7 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _Scheduling(LoadFileScheduling):
-    """A file of faults goes to one worker, whose lab its tests share; a storm to any that is free."""
+    """A file of faults goes to one worker, whose lab its tests share; a storm to any that is free.
+
+    The marks that xdist has for this, of ``--dist loadgroup``, do nothing with pytest 9.2.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return nodeid if "/test_storms.py::" in nodeid else str(super()._split_scope(nodeid))
