@@ -243,11 +243,13 @@ def _silent(scene: Scene, finding: Finding) -> Words:
 
 
 def _failed_safely(scene: Scene, finding: Finding) -> Words:
-    server = scene.source.server
-    steps = (
-        f"read the log of {scene.destination.server} for the reason, then try again with new generations",
-        f"if {server} then refuses to be a migration source, stop and start the instance there: that cures it",
-    )
+    server, log = scene.source.server, f"read the log of {scene.destination.server} for the reason"
+    if scene.source.keeps_migrating_after_failure:
+        # What says Migrating cannot be marked for another migration; the same play would only find this one again.
+        steps = (log, f"stop and start the instance on {server} before the next try{_stopped_how(scene)}")
+    else:
+        cure = f"if {server} then refuses to be a migration source, stop and start the instance there: that cures it"
+        steps = (f"{log}, then try again with new generations", cure)
     return Words(
         f"{scene.case.instance.name} still runs on {server}{at_generation(scene.source)}; the migration failed safely"
         f"{how_far(scene)}",
@@ -292,11 +294,16 @@ def _source_stuck(scene: Scene, finding: Finding) -> Words:
         f"{scene.case.instance.name} still runs on {server}{at_generation(scene.source)}, but {server} shows the signs "
         f"of refusing to be a migration source since the failed migration {_id(scene.source)}",
         (
-            f"stop and start the instance on {server} to cure this; until then every migration from it fails",
+            f"stop and start the instance on {server} to cure this{_stopped_how(scene)}; until then every migration "
+            "from it fails",
             "no number need be spent on further tries",
         ),
         server,
     )
+
+
+def _stopped_how(scene: Scene) -> str:
+    return " (instance_force stops one that says Migrating)" if scene.source.keeps_migrating_after_failure else ""
 
 
 def _nobody(scene: Scene, finding: Finding) -> Words:

@@ -92,6 +92,18 @@ def test_a_source_that_is_stuck_since_a_failed_try_is_named_as_such(tmp_path: Pa
         assert stuck.verdict.runs_on.name == "alpha"
 
 
+def test_a_source_of_2023_cannot_be_asked_again_after_a_failure_and_each_run_says_what_cures_it(tmp_path: Path) -> None:
+    cure = "stop and start the instance on alpha before the next try (instance_force stops one that says Migrating)"
+    with lab(tmp_path, age="2023-01") as made:
+        made.servers["beta"].fault(steps=[{"side": "destination", "phase": "RamPush", "action": "error"}])
+        for began in (True, False):
+            failed = Mover(made.move("alpha", "beta", 2)).run()
+            assert failed.verdict.code is Code.FAILED_ON_SOURCE, failed.verdict.sentence
+            assert failed.changed == began
+            assert failed.verdict.next_steps == ("read the log of beta for the reason", cure)
+            made.servers["beta"].fault()
+
+
 def test_a_source_that_dies_on_the_way_leaves_nobody_and_says_so(tmp_path: Path) -> None:
     with lab(tmp_path) as made:
         made.servers["alpha"].fault(steps=[{"side": "source", "phase": "Device", "action": "die"}])
