@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 for place in (ROOT / "tests" / "unit", ROOT / "roles" / "lab" / "files", ROOT / ".ansible" / "collections"):
@@ -24,6 +24,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Coverage is that of ``module_utils``: what tries the lab alone is faster without being traced."""
-    if item.path.is_relative_to(ROOT / "tests" / "unit" / "lab"):
+    """Coverage is that of ``module_utils`` by examples: traced, what tries the lab or draws its values takes twice as
+    long."""
+    of_the_lab = item.path.is_relative_to(ROOT / "tests" / "unit" / "lab")
+    if of_the_lab or is_hypothesis_test(getattr(item, "obj", None)):
         item.add_marker(pytest.mark.no_cover)
