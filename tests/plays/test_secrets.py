@@ -183,12 +183,17 @@ def test_the_search_would_find_every_spelling_in_outputs_files_and_processes(tmp
         assert [holder.exposed for holder in holders(KEY, [tmp_path])] == [True]
         (tmp_path / "leak").chmod(0o600)
         assert [holder.exposed for holder in holders(KEY, [tmp_path])] == [False]
-    waiting = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    waiting = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
     for arguments, environment in ((["--key", KEY.text], {}), ([], {"KEY": KEY.value.hex()})):
         watcher = Watcher(KEY)
         with subprocess.Popen(
-            [*waiting, *arguments], env={**os.environ, **environment}, stdin=subprocess.PIPE
+            [*waiting, *arguments],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()  # at the very beginning of a program the kernel does not show its arguments yet
             watcher.look()
             process.communicate()
         assert len(watcher.processes) == 1
