@@ -188,6 +188,11 @@ next_generation:
   returned: success
   type: int
   sample: 14
+spent:
+  description: Present and V(false) where the new number was not handed out, as nothing is in check mode.
+  returned: success and check mode and a new number
+  type: bool
+  sample: false
 ledger:
   description: The ledger file.
   returned: success

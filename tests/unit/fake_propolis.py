@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import SimpleQueue
 from typing import Any
 
 METADATA = {
@@ -81,7 +82,7 @@ class FakeServer:
         self.on_put: Callable[[FakeServer, dict[str, Any]], tuple[int, Any]] | None = None
         self.on_state: Callable[[FakeServer, str], tuple[int, Any]] | None = None
         self.hangs = False
-        self.unanswered: list[str] = []  # paths of requests that came while it hung
+        self.unanswered: SimpleQueue[str] = SimpleQueue()  # paths of requests that came while it hung
         self.history = b""
         self.history_starts = 0  # bytes before this are no longer kept
         self.typed = bytearray()
@@ -213,7 +214,7 @@ class FakeServer:
 
     def _answer(self, handler: BaseHTTPRequestHandler, body: Any) -> None:
         if self.hangs:
-            self.unanswered.append(handler.path)
+            self.unanswered.put(handler.path)
         while self.hangs and not self._dead:
             time.sleep(0.02)
         path, _sign, query = handler.path.partition("?")

@@ -24,6 +24,7 @@ _NAMESPACE = uuid.UUID("6c0b6b0e-52d7-5a0f-9d53-6a0a3c1c7f44")
 # Between the allocation of its number and the first sign of it at a server, a migration is known to the ledger only.
 # A run takes some seconds for that; one that was killed there by its machine's end leaves others waiting so long.
 UNSEEN_SECONDS = 60
+_NOTHING = "Nothing was changed and no number was spent."
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def overtaken(instance: str, entry: Answer | None, unused: Mapping[str, int]) ->
 def spent(unused: Mapping[str, int]) -> str:
     """What a run that begins no move has changed: ``unused`` are the numbers that were handed out to it, by volume."""
     if not unused:
-        return "Nothing was changed and no number was spent."
+        return _NOTHING
     return f"{not_used(unused)}. Nothing but ledgers was changed."
 
 
@@ -160,8 +161,7 @@ def _without_source(
             plain,
             problem=Problem(
                 Code.NOBODY_RUNS.value,
-                f"{instance} runs on no server of the inventory and cannot be moved to {destination}. Nothing was "
-                "changed and no number was spent.",
+                f"{instance} runs on no server of the inventory and cannot be moved to {destination}. {_NOTHING}",
                 "boot.yml starts it",
             ),
         )
@@ -190,7 +190,7 @@ def _two_copies(instance: str, holders: Sequence[Answer]) -> Problem | None:
     named = " or ".join(str(server["name"]) for server in fenced)
     return Problem(
         code.value,
-        f"{alarm}{instance} runs on {places} at once. Nothing was changed and no number was spent.",
+        f"{alarm}{instance} runs on {places} at once. {_NOTHING}",
         f"stop the old copy on {named}, whose disks are disabled"
         if fenced
         else "stop one of the two copies now, by hand, after looking at which one has the newer data",
@@ -242,7 +242,7 @@ def _not_ours(instance: str, flying: str, newest: Sequence[Answer], asker: Asker
         return Problem(
             Code.IN_PROGRESS_ELSEWHERE.value,
             f"{instance} is being moved by migration {flying}, which is not that of the newest number in its ledgers. "
-            "Nothing was changed and no number was spent.",
+            f"{_NOTHING}",
             "wait until that has ended, then look with status.yml",
         )
     return None if entry.get("controller") == asker.controller else _being_moved(instance, flying, entry)

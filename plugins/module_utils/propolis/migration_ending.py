@@ -107,7 +107,7 @@ def of_move(instance: str, result: Mapping[str, Any], policy: str, numbers: Mapp
     ``numbers`` were handed out for this move, by volume: whoever began none has not used them.
     """
     migration = result["migration"]
-    unused = f" {not_used(numbers)}." if numbers and migration["verdict"] == Code.NOT_STARTED.value else ""
+    unused = [not_used(numbers)] if numbers and migration["verdict"] == Code.NOT_STARTED.value else []
     ends = {RESTART_ON_SOURCE: "source", RESTART_ON_DESTINATION: "destination"}
     # Only what is known to be lost is started again, never what somebody stopped or what nobody can tell.
     lost = (migration["verdict"], migration["reason"]) == (Code.NOBODY_RUNS.value, Reason.NOBODY.value)
@@ -115,8 +115,8 @@ def of_move(instance: str, result: Mapping[str, Any], policy: str, numbers: Mapp
     return Ending(
         instance=instance,
         verdict=migration["verdict"],
-        sentence=migration["sentence"] + unused,
-        account=f"{migration['account']}.{unused}".removesuffix("."),
+        sentence=" ".join([migration["sentence"], *(f"{one}." for one in unused)]),
+        account=". ".join([migration["account"], *unused]),
         next_steps=tuple(migration["next_steps"]),
         failure=failure,
         migration_id=migration["id"],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The certificates that the machine trusts, which aiohttp reads when it is imported: longer than all the rest of it.
+"""The certificates that the machine trusts, which aiohttp reads when it is imported: that is a quarter of its import.
 
 No program of the lab asks anybody whom one of them could vouch for, and they are started often.
 """

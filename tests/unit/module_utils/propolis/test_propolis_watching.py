@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 
@@ -157,9 +158,16 @@ class TestWatching:
 class TestSurveys:
     def test_all_servers_are_asked_and_each_odd_one_is_an_answer(self) -> None:
         page = Reply(200, b"<html>", "text/html")
-        with running().serve() as good, raw_server(silence) as deaf, http_server(lambda said: page) as web:
+        in_vain: list[socket.socket] = []
+
+        def deaf_one(connection: socket.socket) -> None:
+            in_vain.append(connection)
+            silence(connection)
+
+        with running().serve() as good, raw_server(deaf_one) as deaf, http_server(lambda said: page) as web:
             places = [Place("alpha", good), Place("beta", "127.0.0.1:9"), Place("gamma", deaf), Place("delta", web)]
             reports = [one.as_dict() for one in survey([*places, Place("x", "nonsense")], api="auto", timeout=0.5)]
+        assert len(in_vain) == 1, "it costs one time and not more"
         assert [one["name"] for one in reports] == ["alpha", "beta", "gamma", "delta", "x"]
         assert [one["reachable"] for one in reports] == [True, False, False, True, True]
         codes = [one["failure"]["code"] if one["failure"] else None for one in reports]  # type: ignore[index]

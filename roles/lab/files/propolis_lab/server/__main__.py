@@ -60,9 +60,8 @@ async def _today(arguments: Arguments, log: Log) -> None:
 
 
 async def _seed(arguments: Arguments, log: Log) -> None:
-    # Loaded where it is asked for, which is rare: servers are started often.
-    from propolis_lab.server.seed_config import ConfigError, read_config  # noqa: PLC0415
-    from propolis_lab.server.seed_serve import seed  # noqa: PLC0415
+    from propolis_lab.server.seed_config import ConfigError, read_config  # noqa: PLC0415 - each age loads its own
+    from propolis_lab.server.seed_serve import seed  # noqa: PLC0415 - each age loads its own
 
     try:
         config = read_config(arguments.boot)
