@@ -22,15 +22,16 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from namespaces import enter
+
 _ROOT = Path(__file__).resolve().parents[1]
 _SIZES = struct.Struct("!II")  # of the request as JSON, and of the module's source
 _STATUS = struct.Struct("!i")
-_CREDENTIALS = struct.Struct("=iII")  # pid, uid, gid: struct ucred of unix(7)
 _Ran = tuple[int, bytes, bytes]  # exit status, standard output, standard error
 _IMPORTED = (
     "ansible.module_utils._internal._ansiballz._loader",
@@ -43,40 +44,43 @@ _IMPORTED = (
 class Server:
     """The process that forks. It must begin before the process that makes it has imported anything of ansible-core.
 
-    It ends when all processes that were forked from its maker have ended.
+    It ends when its maker and all processes that were forked from that have ended: they alone can ask it.
     """
 
     def __init__(self) -> None:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(b"")  # Linux gives it a name that is no file
-        listener.listen(64)
-        self.address: bytes = listener.getsockname()
-        ended, self._while_open = os.pipe()
+        asking, self._asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if os.fork() == 0:
             try:
-                os.close(self._while_open)
-                _serve(listener, ended)
+                self._asking.close()
+                _serve(asking)
             finally:
                 _end(1)
-        os.close(ended)
-        listener.close()
+        asking.close()
 
-    def run(self, play: str, source: bytes) -> _Ran:
+    def run(self, play: str, source: bytes, network: Path | None) -> _Ran:
         """Run a packed module; its exit status (that of a signal is negative), and what it wrote to its two outputs.
 
-        The module's process is called ``play``.
+        The module's process is called ``play``, and is in the network namespace of the file ``network``.
         """
         umask = os.umask(0o77)
         os.umask(umask)
-        about = {"name": play, "environment": dict(os.environ), "directory": os.getcwd(), "umask": umask}
+        about = {
+            "name": play,
+            "environment": dict(os.environ),
+            "directory": os.getcwd(),
+            "umask": umask,
+            "network": network and str(network),
+        }
         request = json.dumps(about).encode()
         outputs = [os.pipe(), os.pipe()]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
-            asked.connect(self.address)
-            socket.send_fds(asked, [_SIZES.pack(len(request), len(source))], [written for _read, written in outputs])
-            for _read, written in outputs:
-                os.close(written)
-            asked.sendall(request + source)
+        asked, given = socket.socketpair()
+        with asked:
+            with given:
+                writing = [written for _read, written in outputs]
+                socket.send_fds(self._asking, [b"module"], [given.fileno(), *writing])
+            for file in writing:
+                os.close(file)
+            asked.sendall(_SIZES.pack(len(request), len(source)) + request + source)
             written = _read_to_their_ends([read for read, _written in outputs])
             status = asked.recv(_STATUS.size)
         if not status:
@@ -99,7 +103,7 @@ def _read_to_their_ends(files: list[int]) -> list[bytes]:
     return [bytes(found[file]) for file in files]
 
 
-def _serve(listener: socket.socket, ended: int) -> None:
+def _serve(asking: socket.socket) -> None:
     """Fork for each request, and tell who asked how the process ended."""
     atexit._clear()  # type: ignore[attr-defined]  # what the maker of the server wants done at its own end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -113,30 +117,24 @@ def _serve(listener: socket.socket, ended: int) -> None:
     gc.freeze()
     running: dict[int, socket.socket] = {}
     with selectors.DefaultSelector() as selector:
-        for waited in (listener, woken, ended):
+        for waited in (asking, woken):
             selector.register(waited, selectors.EVENT_READ)
         while True:
             ready = {key.fileobj for key, _events in selector.select()}
-            if ended in ready:
-                os._exit(0)
             if woken in ready:
                 os.read(woken, 1 << 12)
                 _tell_the_ends(running)
-            if listener in ready:
-                asked, _address = listener.accept()
-                if not _is_mine(asked):
-                    asked.close()
-                    continue
+            if asking in ready:
+                _word, files, *_rest = socket.recv_fds(asking, 16, 3)
+                if not files:  # nobody is left who could ask
+                    os._exit(0)
+                asked, outputs = socket.socket(fileno=files[0]), files[1:]
                 pid = os.fork()
                 if pid == 0:
-                    _be_the_module(asked)
+                    _be_the_module(asked, outputs)
                 running[pid] = asked
-
-
-def _is_mine(asked: socket.socket) -> bool:
-    """Whether the process at the other end belongs to the same user: anybody on the machine can reach the name."""
-    peer = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(peer)[1] == os.getuid())
+                for file in outputs:
+                    os.close(file)
 
 
 def _tell_the_ends(running: dict[int, socket.socket]) -> None:
@@ -159,14 +157,14 @@ def _import_all() -> None:
         importlib.import_module(f"ansible_collections.apiary.propolis.plugins.{name}")
 
 
-def _be_the_module(asked: socket.socket) -> NoReturn:
+def _be_the_module(asked: socket.socket, outputs: list[int]) -> NoReturn:
     """Do what Python does that is started with the module's source on its standard input."""
     status = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        source = _become_what_was_asked_for(asked)
+        source = _become_what_was_asked_for(asked, outputs)
         sys.argv = ["-"]
         main = sys.modules["__main__"] = ModuleType("__main__")
         try:
@@ -191,10 +189,9 @@ def _end(status: int) -> NoReturn:
         os._exit(status)
 
 
-def _become_what_was_asked_for(asked: socket.socket) -> bytes:
-    head, outputs, *_flags = socket.recv_fds(asked, _SIZES.size, 2)
-    about_size, source_size = _SIZES.unpack(head)
+def _become_what_was_asked_for(asked: socket.socket, outputs: list[int]) -> bytes:
     with asked.makefile("rb") as stream:
+        about_size, source_size = _SIZES.unpack(stream.read(_SIZES.size))
         about = json.loads(stream.read(about_size))
         source = stream.read(source_size)
     os.setsid()
@@ -203,6 +200,8 @@ def _become_what_was_asked_for(asked: socket.socket) -> bytes:
         os.dup2(file, number)
     os.closerange(3, 1 << 10)
     Path("/proc/self/comm").write_text(about["name"])
+    if about["network"] is not None:
+        enter(Path(about["network"]))
     os.environ.clear()
     os.environ.update(about["environment"])
     os.chdir(about["directory"])
@@ -210,18 +209,23 @@ def _become_what_was_asked_for(asked: socket.socket) -> bytes:
     return source
 
 
-def use(server: Server, play: str) -> None:
-    """From now on the local connections of this process, and of those forked from it, run packed modules so."""
+def use(server: Server, play: str, networks: Mapping[str, Path | None]) -> None:
+    """From now on the local connections of this process, and of those forked from it, run packed modules so.
+
+    ``networks`` are the network namespaces of modules by their interpreter: this Python, or a script that becomes it.
+    """
     from ansible.plugins.connection import local
 
     ordinary: Callable[..., _Ran] = local.Connection.exec_command
-    python = f"/bin/sh -c {shlex.quote(f'{shlex.quote(sys.executable)} && sleep 0')}"
+    commands = {
+        f"/bin/sh -c {shlex.quote(f'{shlex.quote(python)} && sleep 0')}": networks[python] for python in networks
+    }
 
     def exec_command(
         self: Any, cmd: str, in_data: bytes | None = None, sudoable: bool = True
     ) -> tuple[int, bytes, bytes]:
-        if cmd == python and in_data is not None:
-            return server.run(play, in_data)
+        if cmd in commands and in_data is not None:
+            return server.run(play, in_data, commands[cmd])
         return ordinary(self, cmd, in_data=in_data, sudoable=sudoable)
 
     local.Connection.exec_command = exec_command

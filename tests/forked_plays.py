@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -22,12 +23,23 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["preloaded"])
 
 
+@dataclass(frozen=True)
+class Networks:
+    """Network namespaces, as files: of a play and, by their interpreter, of modules that have another one."""
+
+    play: Path | None = None
+    modules: Mapping[str, Path] = field(default_factory=dict)
+
+
 class ForkedPlay:
     """What the tests use of a ``subprocess.Popen``."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], directory: Path, log: Path) -> None:
+    def __init__(
+        self, command: list[str], environment: Mapping[str, str], directory: Path, log: Path, networks: Networks
+    ) -> None:
         log.touch()
-        self._process = _CONTEXT.Process(target=_play, args=(command, dict(environment), str(directory), str(log)))
+        about = (command, dict(environment), str(directory), str(log), networks)
+        self._process = _CONTEXT.Process(target=_play, args=about)
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
@@ -72,9 +84,9 @@ def begin_server(environment: Mapping[str, str]) -> None:
         os.environ.update(kept)
 
 
-def _play(command: list[str], environment: dict[str, str], directory: str, log: str) -> None:
+def _play(command: list[str], environment: dict[str, str], directory: str, log: str, networks: Networks) -> None:
     if "preloaded" not in sys.modules:  # the server is silent about what it could not load
         raise RuntimeError("the process that plays are forked from has not loaded ansible-core")
     import preloaded
 
-    preloaded.play(command, environment, directory, log)
+    preloaded.play(command, environment, directory, log, networks)

@@ -55,6 +55,10 @@ class Network:
         """The name of the namespace of ``host``."""
         return f"{self.prefix}-{host}"
 
+    def path(self, host: str) -> Path:
+        """The file that stands for the namespace of ``host``."""
+        return Path("/run/netns", self.namespace(host))
+
     @contextlib.contextmanager
     def up(self) -> Iterator[None]:
         """The network stands meanwhile."""
@@ -105,11 +109,7 @@ class Network:
         """What this thread opens or starts meanwhile is on ``host``."""
         before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            there = os.open(f"/run/netns/{self.namespace(host)}", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                _enter(there)
-            finally:
-                os.close(there)
+            enter(self.path(host))
             try:
                 yield
             finally:
@@ -119,7 +119,16 @@ class Network:
 
     def command(self, host: str, program: str) -> str:
         """A shell script that runs ``program`` on ``host``, with its own arguments."""
-        return f'#!/bin/sh\nexec nsenter --net=/run/netns/{self.namespace(host)} {shlex.quote(program)} "$@"\n'
+        return f'#!/bin/sh\nexec nsenter --net={self.path(host)} {shlex.quote(program)} "$@"\n'
+
+
+def enter(namespace: Path) -> None:
+    """From now on what this thread opens or starts is in the network namespace of this file. Raises OSError."""
+    there = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(there)
+    finally:
+        os.close(there)
 
 
 def _enter(descriptor: int) -> None:

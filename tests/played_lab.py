@@ -18,7 +18,7 @@ from typing import Any
 import requests
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.process import ProcessSupervisor
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.service import Service
-from forked_plays import ForkedPlay, begin_server, can_be_forked
+from forked_plays import ForkedPlay, Networks, begin_server, can_be_forked
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAY_SECONDS = 170
@@ -138,8 +138,7 @@ class Lab:
     network: str
     environment: dict[str, str] = field(default_factory=dict)
     inventories: tuple[str, ...] = ("inventories/lab",)
-    forked: bool = True
-    """Whether plays that may are forked from a process that has loaded ansible-core (see ``forked_plays``)."""
+    networks: Networks = field(default_factory=Networks)
     _plays: int = 0
 
     # --- plays --------------------------------------------------------------------------------------------------------
@@ -151,19 +150,13 @@ class Lab:
         command = ["ansible-playbook", *sources, playbook, *arguments]
         if variables:
             command += ["-e", json.dumps(variables)]
-        own = {
-            "LAB_ROOT": str(self.root),
-            "LAB_NETWORK": self.network,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"),
-        }
-        usual = {name: value for name, value in os.environ.items() if name != "ANSIBLE_COLLECTIONS_PATH"} | own
+        usual = self._usual_environment()
         environment = usual | self.environment
         self._plays += 1
         log = self.root.with_name(f"{self.root.name}-play-{self._plays}.log")
-        if self.forked and can_be_forked(environment, usual):
+        if can_be_forked(environment, usual):
             begin_server(usual)
-            return Playing(ForkedPlay(command, environment, ROOT, log), log)
+            return Playing(ForkedPlay(command, environment, ROOT, log, self.networks), log)
         # Read from a pipe, a packed module is read byte by byte, which costs more than a file: written, and removed.
         environment.setdefault("ANSIBLE_PIPELINING", "false")
         with log.open("wb") as sink:
@@ -177,6 +170,19 @@ class Lab:
                 start_new_session=True,
             )
         return Playing(process, log)
+
+    def _usual_environment(self) -> dict[str, str]:
+        own = {
+            "LAB_ROOT": str(self.root),
+            "LAB_NETWORK": self.network,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "callback_plugins"),
+        }
+        return {name: value for name, value in os.environ.items() if name != "ANSIBLE_COLLECTIONS_PATH"} | own
+
+    def get_ready(self) -> None:
+        """Begin the process that plays are forked from, in the network namespace of who calls this."""
+        begin_server(self._usual_environment())
 
     def play(self, name: str, *arguments: str, **variables: Any) -> Played:
         """Run a playbook to its end; see ``begin``."""

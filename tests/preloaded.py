@@ -19,6 +19,8 @@ from pathlib import Path
 from ansible import cli, constants
 from ansible.cli import playbook
 from ansible.plugins import loader
+from forked_plays import Networks
+from namespaces import enter
 
 _LOADED = (
     "ansible.executor.playbook_executor",
@@ -46,7 +48,7 @@ def _load() -> None:
 _load()
 
 
-def play(command: list[str], environment: dict[str, str], directory: str, log: str) -> None:
+def play(command: list[str], environment: dict[str, str], directory: str, log: str, networks: Networks) -> None:
     """Be ``ansible-playbook`` with this command line, its output in the file ``log``. Ends with SystemExit."""
     os.setsid()
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -58,7 +60,9 @@ def play(command: list[str], environment: dict[str, str], directory: str, log: s
     os.environ.update(environment)
     sys.argv = command
     cli.init_plugin_loader = lambda *_: None  # it has been done; twice is warned of
-    forked_modules.use(_MODULES, f"play-{os.getpid()}")
+    forked_modules.use(_MODULES, f"play-{os.getpid()}", {sys.executable: networks.play, **networks.modules})
+    if networks.play is not None:
+        enter(networks.play)
     # Each play has a directory of its own for its files; the one of the server would be shared.
     constants.DEFAULT_LOCAL_TMP = tempfile.mkdtemp(
         prefix="ansible-local-", dir=Path(constants.DEFAULT_LOCAL_TMP).parent

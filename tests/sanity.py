@@ -22,13 +22,14 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path.home() / ".ansible" / "test" / "cache"
 
 BOOTSTRAP = """\
-# Installs pip from its wheel, as the script that ansible-test would download does. Most sanity tests begin so, hence
-# pip is run from an unpacked wheel that keeps its bytecode, and compiles of what it installs only what is used.
-import runpy, sys
-sys.path.insert(0, {unpacked!r})
-wanted = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
-sys.argv[1:] = ["install", "--ignore-installed", "--no-compile", "--find-links", {folder!r}, *wanted]
-runpy.run_module("pip", run_name="__main__", alter_sys=True)
+# Puts pip from its unpacked wheel, with the bytecode that it has there by now, into the virtual environment of the
+# Python that runs this. Most sanity tests begin so, and then install some packages, of which a few files are used:
+# those are compiled when they are.
+import compileall, pathlib, shutil, sys, sysconfig
+unpacked, site = pathlib.Path({unpacked!r}), pathlib.Path(sysconfig.get_path("purelib"))
+compileall.compile_dir(unpacked, quiet=1)
+shutil.copytree(unpacked, site, dirs_exist_ok=True)
+(pathlib.Path(sys.prefix) / "pip.conf").write_text("[install]\\nno-compile = true\\n")
 """
 
 
@@ -53,7 +54,7 @@ def prepare_bootstrap(version: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(unpacked)
     part = script.with_suffix(f".{os.getpid()}")
-    part.write_text(BOOTSTRAP.format(unpacked=str(unpacked), folder=str(CACHE)))
+    part.write_text(BOOTSTRAP.format(unpacked=str(unpacked)))
     part.rename(script)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from forked_plays import Networks
 from namespaces import CONTROLLER, Network
 from played_lab import HOSTS, Lab
 
@@ -31,15 +32,16 @@ def namespaced_lab(directory: Path, network: str) -> Iterator[NamespacedLab]:
     """The network and, on it, a lab that is not yet in place. ``network`` are the first three numbers of a /24."""
     addresses = {host: f"{network}.{number}" for host, number in HOSTS.items()} | {CONTROLLER: f"{network}.254"}
     wires = Network(f"lab-{os.getpid()}", addresses)
-    hosts = {}
-    for host in HOSTS:
-        script = directory / f"python-{host}"
-        script.write_text(wires.command(host, sys.executable))
-        script.chmod(0o755)
-        hosts[host] = {"ansible_python_interpreter": str(script)}
+    scripts = {host: str(directory / f"python-{host}") for host in HOSTS}
+    for host, script in scripts.items():
+        Path(script).write_text(wires.command(host, sys.executable))
+        Path(script).chmod(0o755)
+    hosts = {host: {"ansible_python_interpreter": script} for host, script in scripts.items()}
     inventory = directory / "namespaces.json"
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
     with wires.up():
         inventories = ("inventories/lab", str(inventory))
-        # Plays are in the namespace of who begins them, which a process that forks them could not be.
-        yield NamespacedLab(directory / "lab", network, inventories=inventories, forked=False, wires=wires)
+        networks = Networks(wires.path(CONTROLLER), {scripts[host]: wires.path(host) for host in HOSTS})
+        one = NamespacedLab(directory / "lab", network, inventories=inventories, networks=networks, wires=wires)
+        one.get_ready()  # from outside: other labs have their plays forked by the same process
+        yield one

@@ -41,4 +41,4 @@ def hosts(count: int, network: str) -> Iterator[dict[str, tuple[str, ...]]]:
     addresses = {f"host{number}": f"{network}.{number}" for number in range(1, count + 1)}
     wires = Network(f"recorded-{os.getpid()}", addresses)
     with wires.up():
-        yield {name[-1]: ("nsenter", f"--net=/run/netns/{wires.namespace(name)}") for name in addresses}
+        yield {name[-1]: ("nsenter", f"--net={wires.path(name)}") for name in addresses}
