@@ -18,7 +18,8 @@ from typing import Any
 import requests
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.process import ProcessSupervisor
 from ansible_collections.apiary.propolis.plugins.module_utils.supervisors.service import Service
-from forked_plays import ForkedPlay, Networks, begin_server, can_be_forked
+from forked_plays import Networks, begin_server, can_be_forked, fork
+from forked_processes import ForkedProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAY_SECONDS = 170
@@ -51,7 +52,7 @@ class Played:
 class Playing:
     """A playbook that runs."""
 
-    process: subprocess.Popen[bytes] | ForkedPlay
+    process: subprocess.Popen[bytes] | ForkedProcess
     log: Path
 
     @property
@@ -154,9 +155,8 @@ class Lab:
         environment = usual | self.environment
         self._plays += 1
         log = self.root.with_name(f"{self.root.name}-play-{self._plays}.log")
-        if can_be_forked(environment, usual):
-            begin_server(usual)
-            return Playing(ForkedPlay(command, environment, ROOT, log, self.networks), log)
+        if can_be_forked(environment, usual) and begin_server(usual):
+            return Playing(fork(command, environment, ROOT, log, self.networks), log)
         # Read from a pipe, a packed module is read byte by byte, which costs more than a file: written, and removed.
         environment.setdefault("ANSIBLE_PIPELINING", "false")
         with log.open("wb") as sink:

@@ -20,6 +20,7 @@ from ansible import cli, constants
 from ansible.cli import playbook
 from ansible.plugins import loader
 from forked_plays import Networks
+from forked_processes import become
 from namespaces import enter
 
 _LOADED = (
@@ -48,16 +49,10 @@ def _load() -> None:
 _load()
 
 
-def play(command: list[str], environment: dict[str, str], directory: str, log: str, networks: Networks) -> None:
+def play(command: list[str], environment: dict[str, str], directory: Path, log: Path, networks: Networks) -> None:
     """Be ``ansible-playbook`` with this command line, its output in the file ``log``. Ends with SystemExit."""
     os.setsid()
-    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for number, file in enumerate((nothing, sink, sink)):
-        os.dup2(file, number)
-    os.chdir(directory)
-    os.environ.clear()
-    os.environ.update(environment)
+    become(environment, directory, log)
     sys.argv = command
     cli.init_plugin_loader = lambda *_: None  # it has been done; twice is warned of
     forked_modules.use(_MODULES, f"play-{os.getpid()}", {sys.executable: networks.play, **networks.modules})

@@ -6,8 +6,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import lab_programs
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.instance import Change, State
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.migration_request import Move
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.server import Server
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.spec_description import Description
 
-LAB = Path(__file__).resolve().parents[2] / "roles" / "lab" / "files"
 VM = "0cc7d20f-ee8e-49ad-b89c-b58f3a4f76d6"
 VOLUME = "b0ecbd89-70bd-4ca6-aa86-d36bc0555930"
 BLOCKS, EXTENTS = 64, 8
@@ -54,7 +52,7 @@ class LabServer:
 
     name: str
     address: str
-    process: subprocess.Popen[bytes]
+    process: lab_programs.Program
     faults: Path
 
     def fault(self, **settings: Any) -> None:
@@ -75,15 +73,12 @@ class Lab:
     age: str | None = None
     api: str = "5.0.0"
     servers: dict[str, LabServer] = field(default_factory=dict)
-    downstairs: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    downstairs: list[lab_programs.Program] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
 
-    def _run(self, arguments: list[str], log: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": str(LAB)}
-        with (self.folder / log).open("ab") as sink:
-            return subprocess.Popen(
-                [sys.executable, "-m", *arguments], env=environment, stdout=sink, stderr=sink, cwd=self.folder
-            )
+    def _run(self, arguments: list[str], log: str) -> lab_programs.Program:
+        output = self.folder / log
+        return lab_programs.start(*arguments, directory=self.folder, environment=os.environ, output=output)
 
     def _age(self, word: str) -> list[str]:
         return ["--age", word] if self.age else []

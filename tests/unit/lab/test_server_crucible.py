@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lab_programs
 import pytest
 from propolis_lab.guest import scripted
 from propolis_lab.guest.heartbeat import RING_BYTES, Ring
@@ -29,7 +28,8 @@ from propolis_lab.server.volumes import volume_maker
 from recordings.http_compare import without_repeats
 from server_fakes import Client, Storage, eventually, in_a_loop, properties, server, spec
 
-LAB = Path(__file__).resolve().parents[3] / "roles" / "lab" / "files"
+LIMIT = 20.0
+"""Seconds in which a command ends."""
 BLOCKS_PER_EXTENT, EXTENTS, BLOCK = 100, 20, 512
 SIZE = BLOCKS_PER_EXTENT * EXTENTS * BLOCK
 BACKEND = "disk0-backend"
@@ -48,27 +48,21 @@ class Crucible(Storage):
         return volume_maker(13)(request_json, log)
 
 
-def downstairs(*words: str) -> list[str]:
-    return [sys.executable, "-m", "propolis_lab.downstairs", *words]
-
-
 @dataclass
 class Region:
     """One region with its downstairs process."""
 
     folder: Path
     port: int
-    process: subprocess.Popen[bytes] | None = None
+    process: lab_programs.Program | None = None
 
     def create(self) -> None:
         words = ["create", "-d", str(self.folder), "-u", str(uuid.uuid4()), "--block-size", str(BLOCK)]
         words += ["--extent-size", str(BLOCKS_PER_EXTENT), "--extent-count", str(EXTENTS)]
-        subprocess.run(downstairs(*words), env=environment(), check=True, capture_output=True)
+        assert self._downstairs(*words).wait(LIMIT) == 0
 
     def start(self) -> None:
-        with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
-            words = ["run", "-d", str(self.folder), "-p", str(self.port), "-a", "127.0.0.1"]
-            self.process = subprocess.Popen(downstairs(*words), env=environment(), stdout=log, stderr=log)
+        self.process = self._downstairs("run", "-d", str(self.folder), "-p", str(self.port), "-a", "127.0.0.1")
 
     def kill(self) -> None:
         if self.process is not None:
@@ -90,12 +84,13 @@ class Region:
         """All blocks, by the program's own export; the process must not run."""
         image = self.folder.with_suffix(".image")
         words = ["export", "-d", str(self.folder), "--export-path", str(image)]
-        subprocess.run(downstairs(*words), env=environment(), check=True, capture_output=True)
+        assert self._downstairs(*words).wait(LIMIT) == 0
         return image.read_bytes()
 
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(LAB)}
+    def _downstairs(self, *words: str) -> lab_programs.Program:
+        here, log = self.folder.parent, self.folder.with_suffix(".log")
+        words = ("propolis_lab.downstairs", *words)
+        return lab_programs.start(*words, directory=here, environment=os.environ, output=log)
 
 
 def free_ports(count: int) -> list[int]:

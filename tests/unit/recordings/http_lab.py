@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 
+import lab_programs
 from downstairs_harness import make_region
 from propolis_lab.region import Age, Region, context_of
 from recordings.http_masks import STRANGER_HERE, Places
@@ -37,7 +37,7 @@ class LabError(Exception):
 def environment() -> dict[str, str]:
     """The environment of the stand-ins: the lab on the import path, no colours, no debug settings of a developer."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
-    return {**kept, "PYTHONPATH": str(ROOT / "roles" / "lab" / "files"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "PYTHONPATH": str(ROOT / "roles" / "lab" / "files")}
 
 
 class _Nothing(BaseHTTPRequestHandler):
@@ -55,7 +55,7 @@ class Process:
     """One running stand-in and the file that its output goes to."""
 
     name: str
-    popen: subprocess.Popen[bytes]
+    popen: lab_programs.Program
     log: Path
 
     @property
@@ -201,15 +201,9 @@ class Lab:
 
     def _start(self, name: str, module: str, *arguments: str) -> Process:
         log = self.folder / f"{name}-{len(self.finished)}.log"
-        with log.open("wb") as output:
-            popen = subprocess.Popen(
-                [sys.executable, *([module] if module.endswith(".py") else ["-m", module]), *arguments],
-                cwd=self.folder,
-                env={**environment(), "TMPDIR": str(self.folder)},  # where the names of machines are locked: one host
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        log.touch()
+        own = {**environment(), "TMPDIR": str(self.folder)}  # where the names of machines are locked: one host
+        popen = lab_programs.start(module, *arguments, directory=self.folder, environment=own, output=log)
         self.processes[name] = Process(name, popen, log)
         return self.processes[name]
 
