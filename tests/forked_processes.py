@@ -6,6 +6,7 @@ The tests start hundreds of processes that would spend most of their time on loa
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -58,7 +59,8 @@ class ForkedProcess:
     def send_signal(self, number: int) -> None:
         """Nothing when it has ended: its number may be that of another process by now."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it ended, and the server is just about to tell
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """SIGTERM."""

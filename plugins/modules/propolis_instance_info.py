@@ -46,6 +46,13 @@ options:
     description: Seconds that each request to each server may take.
     type: float
     default: 10
+  keys:
+    description:
+      - By the UUID of a volume, the key that its disks should have, as base64.
+      - Only whether they have it is told, in RV(servers[].disks[].key_fits). With another key a machine runs, and each of its
+        reads and writes fails.
+    type: dict
+    default: {}
   include_spec:
     description: Whether RV(servers[].spec) keeps its secrets. Use C(no_log) for the task then.
     type: bool
@@ -160,6 +167,10 @@ servers:
           type: list
           elements: dict
           returned: always
+        key_fits:
+          description: Whether the disk has the key in O(keys). V(null) where no key is given for its volume.
+          type: bool
+          returned: always
     spec:
       description: The server's own answer about the instance's spec.
       type: dict
@@ -170,6 +181,8 @@ failure:
   type: dict
 """
 
+from uuid import UUID
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_failures import fail
 from ansible_collections.apiary.propolis.plugins.module_utils.ansible_propolis import api_options, require_requests
@@ -179,6 +192,13 @@ from ansible_collections.apiary.propolis.plugins.module_utils.propolis.errors im
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.survey import Place, survey
 
 
+def _volume(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise BadDescription(f"keys has an entry for {text!r}; it must be the UUID of a volume.") from None
+
+
 def run(module: AnsibleModule) -> None:
     params = module.params
     if params["timeout"] <= 0:
@@ -186,7 +206,10 @@ def run(module: AnsibleModule) -> None:
     choose(params["api"])  # a word that is no API is the user's mistake, not every server's
     asked = [{"name": None, "address": params["server"]}] if params["server"] else params["servers"]
     places = [Place(one["name"] or one["address"], one["address"]) for one in asked]
-    reports = survey(places, api=params["api"], timeout=params["timeout"], with_secrets=params["include_spec"])
+    keys = {_volume(volume): str(key) for volume, key in params["keys"].items()}
+    reports = survey(
+        places, api=params["api"], timeout=params["timeout"], with_secrets=params["include_spec"], keys=keys
+    )
     module.exit_json(changed=False, servers=[report.as_dict() for report in reports])
 
 
@@ -200,6 +223,7 @@ def main() -> None:
                 "options": {"name": {"type": "str"}, "address": {"type": "str", "required": True}},
             },
             "timeout": {"type": "float", "default": 10},
+            "keys": {"type": "dict", "default": {}, "no_log": True},
             "include_spec": {"type": "bool", "default": False},
             **api_options(),
         },

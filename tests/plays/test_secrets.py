@@ -19,6 +19,7 @@ from searching import Secret, Watcher, forms, holders
 
 # Its base64 has the characters that escapes treat differently: + / =
 KEY = Secret(b"\xfb\xef\xbe\xff" + hashlib.sha256(b"a volume's key").digest()[4:])
+OTHER_KEY = Secret(hashlib.sha256(b"another volume's key").digest())
 VOLUME: dict[str, Any] = {
     "id": "0cedae45-3d6e-4d90-b2cb-56f1a1a42a89",
     "block_size": 512,
@@ -173,6 +174,25 @@ def test_an_image_cannot_be_imported_into_an_encrypted_region_and_one_sentence_s
     assert "cannot be imported into an encrypted region" in played.words
     assert KEY.found_in(played.output.encode()) == []
     assert list(one.places["lab"].glob("hosts/*/crucible/other/*/region.json")) == []
+
+
+def test_a_machine_is_not_moved_with_another_key_than_it_runs_with(after_everything: SecretLab) -> None:
+    """It would run there, and each read and write of its disk would fail."""
+    one = after_everything
+    ledgers = one.lab.ledgers()
+    one.write({"vm0-boot": {**VOLUME, "key": OTHER_KEY.text}})
+    try:
+        played = one.play("../tests/fixtures/move_only", migration_destination="alpha")
+    finally:
+        one.write({"vm0-boot": VOLUME})
+    assert played.status != 0
+    played.says(
+        "The key of vm0-boot is not the one that beta uses for disk helios-blockdev",
+        "vm0 runs on beta as before, because of what is refused above; nothing was changed and no number was spent",
+    )
+    assert one.lab.ledgers() == ledgers
+    assert KEY.found_in(played.output.encode()) == []
+    assert OTHER_KEY.found_in(played.output.encode()) == []
 
 
 def test_the_search_would_find_every_spelling_in_outputs_files_and_processes(tmp_path: Path) -> None:

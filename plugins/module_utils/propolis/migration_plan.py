@@ -14,6 +14,7 @@ from .instance import Instance, Phase, Region, Spec, SpecDisk, Volume
 from .migration_request import Move, NewDisk
 from .observation import Place, Reach, Sighting, place
 from .server import Server
+from .spec_volume import same_keys
 
 # Seen on the real program at today's revision: after a move an NVMe controller refuses its queues until the guest's
 # own timeout (30 s on Linux) resets it. The API shows nothing of it.
@@ -165,6 +166,12 @@ def _check_volume(move: Move, old: SpecDisk, new: NewDisk) -> None:
         raise Refused(
             f"Disk {new.name}: {field_name} is {before} on {move.source} and {after} in the new volume construction "
             "request; a migration may change the generation only.",
+            code="volume_differs",
+        )
+    if not same_keys(old.volume, new.volume):
+        raise Refused(
+            f"Disk {new.name}: the key in the new volume construction request is not the one that {move.source} uses; "
+            f"{move.instance.name} would run on {move.destination}, and each read and write of this disk would fail.",
             code="volume_differs",
         )
     current = old.volume.generation

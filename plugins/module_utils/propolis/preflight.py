@@ -128,6 +128,7 @@ def check(move: Move) -> list[Check]:
         *_replicas(move),
         *_spread(move),
         *_source_disks(move),
+        *_keys(move),
         *_devices(move),
     ]
 
@@ -322,6 +323,21 @@ def _disk_problems(move: Move, disk: Answer) -> Iterator[str]:
                 f"The downstairs {target['address']} advertises {target['repair_address']} for repair, which means "
                 "another host to each that asks; start it with its own address."
             )
+
+
+def _keys(move: Move) -> Iterator[Check]:
+    """Regions do not know their key: with another one all goes well until the guest reads (seen on the real server)."""
+    volumes = {str(region["volume_id"]): name for name, region in move.regions.items()}
+    for disk in move.source["disks"]:
+        name = volumes.get(str(disk["volume"]), disk["volume"])
+        if disk["key_fits"] is False:
+            yield refused(
+                "keys",
+                f"The key of {name} is not the one that {move.source['name']} uses for disk {disk['name']}: "
+                f"{move.instance} would run on {move.destination['name']}, and each read and write of it would fail.",
+            )
+        elif disk["key_fits"]:
+            yield ok("keys", f"The key of {name} is the one that {move.source['name']} uses.")
 
 
 def _devices(move: Move) -> Iterator[Check]:

@@ -130,6 +130,16 @@ def _check_region(region: Region, what: str) -> None:
         )
 
 
+def same_keys(one: Volume, other: Volume) -> bool:
+    """Whether what two requests of one form name is sealed with the same keys."""
+    return list(_keys(one.request)) == list(_keys(other.request))
+
+
+def has_key(volume: Volume, key: str) -> bool:
+    """Whether something of a volume is sealed with this key. Its read-only parent may have another one."""
+    return key in _keys(volume.request)
+
+
 def _keys(request: Mapping[str, object]) -> Iterator[object]:
     """Every ``opts.key`` in the request, parents too."""
     opts = request.get("opts")

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from ..failures import CollectionError
 from .errors import NoAnswer, Unreachable
 from .instance import DiskSession, Instance, MigrationRecord, MigrationStatus
 from .server import Server
+from .spec_volume import has_key
 
 _AT_ONCE = 16
 
@@ -35,6 +36,8 @@ class Report:
     instance: Instance | None = None
     migration: MigrationStatus | None = None
     disks: tuple[DiskSession, ...] = ()
+    keys: Mapping[str, bool] = field(default_factory=dict)
+    """By backend, whether a disk has the key that it was expected to have."""
     spec: object = None
 
     def as_dict(self) -> dict[str, object]:
@@ -49,22 +52,34 @@ class Report:
             "could_not_tell": list(self.could_not_tell),
             "instance": instance_as_dict(self.instance),
             "migration": _migration_as_dict(self.migration),
-            "disks": [_disk_as_dict(disk) for disk in self.disks],
+            "disks": [_disk_as_dict(disk) | {"key_fits": self.keys.get(disk.backend)} for disk in self.disks],
             "spec": self.spec,
         }
 
 
-def survey(places: Sequence[Place], *, api: str, timeout: float, with_secrets: bool = False) -> list[Report]:
-    """Ask all servers at once; the reports come in the order of ``places``. ``timeout`` bounds each request."""
+def survey(
+    places: Sequence[Place],
+    *,
+    api: str,
+    timeout: float,
+    with_secrets: bool = False,
+    keys: Mapping[str, str] | None = None,
+) -> list[Report]:
+    """Ask all servers at once; the reports come in the order of ``places``. ``timeout`` bounds each request.
+
+    ``keys`` are those that volumes are expected to have, by the volume's UUID.
+    """
 
     def ask(place: Place) -> Report:
-        return look(place, api=api, timeout=timeout, with_secrets=with_secrets)
+        return look(place, api=api, timeout=timeout, with_secrets=with_secrets, keys=keys)
 
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         return list(pool.map(ask, places))
 
 
-def look(place: Place, *, api: str, timeout: float, with_secrets: bool = False) -> Report:
+def look(
+    place: Place, *, api: str, timeout: float, with_secrets: bool = False, keys: Mapping[str, str] | None = None
+) -> Report:
     """Ask one server everything. Never raises for what a server does: the report says it."""
     report = Report(place, reachable=True)
     try:
@@ -74,10 +89,19 @@ def look(place: Place, *, api: str, timeout: float, with_secrets: bool = False) 
         if report.instance is not None:
             report = replace(report, migration=server.migration_status())
             report = replace(report, disks=tuple(server.disk_sessions()))
+            if keys and report.disks:
+                report = replace(report, keys=_which_fit(server, keys))
             report = replace(report, spec=server.spec_document(redacted=not with_secrets))
     except CollectionError as error:
         return replace(report, reachable=not isinstance(error, Unreachable | NoAnswer), error=error)
     return report
+
+
+def _which_fit(server: Server, keys: Mapping[str, str]) -> dict[str, bool]:
+    spec = server.spec()
+    disks = {disk.backend: disk.volume for disk in (spec.crucible_disks if spec else ()) if disk.volume}
+    expected = {backend: keys.get(str(volume.id)) for backend, volume in disks.items()}
+    return {backend: has_key(disks[backend], key) for backend, key in expected.items() if key is not None}
 
 
 def instance_as_dict(instance: Instance | None) -> dict[str, object] | None:

@@ -45,12 +45,41 @@ def test_one_server_can_be_named_alone_and_its_keys_stay_hidden_unless_asked_for
 
 
 @pytest.mark.parametrize(
+    ("keys", "fits"),
+    [
+        ({samples.VOLUME_ID: samples.KEY}, True),
+        ({samples.VOLUME_ID.upper(): samples.KEY}, True),
+        ({samples.VOLUME_ID: samples.KEY[::-1]}, False),
+        ({samples.INSTANCE_ID: samples.KEY}, None),
+        ({}, None),
+    ],
+)
+def test_whether_a_key_fits_is_told_and_the_key_is_not(keys: dict[str, str], fits: bool | None) -> None:
+    with held().serve() as address:
+        result = run_module(propolis_instance_info.main, {"server": address, "keys": keys})
+    assert [disk["key_fits"] for disk in result["servers"][0]["disks"]] == [fits]
+    del result["invocation"]
+    assert samples.KEY not in json.dumps(result)
+    assert samples.KEY[::-1] not in json.dumps(result)
+
+
+def test_a_volume_without_a_key_does_not_fit_one() -> None:
+    fake = held()
+    backend = fake.spec["value"]["components"]["helios-blockdev-backend"]["component"]
+    backend["request_json"] = json.dumps(samples.vcr(7))
+    with fake.serve() as address:
+        result = run_module(propolis_instance_info.main, {"server": address, "keys": {samples.VOLUME_ID: samples.KEY}})
+    assert [disk["key_fits"] for disk in result["servers"][0]["disks"]] == [False]
+
+
+@pytest.mark.parametrize(
     ("options", "word"),
     [
         ({}, "one of the following is required"),
         ({"server": "127.0.0.1:9", "timeout": 0}, "timeout"),
         ({"server": "127.0.0.1:9", "api": "newest"}, "newest"),
         ({"server": "127.0.0.1:9", "servers": []}, "mutually exclusive"),
+        ({"server": "127.0.0.1:9", "keys": {"vm0-boot": samples.KEY}}, "'vm0-boot'; it must be the UUID of a volume"),
     ],
 )
 def test_bad_options_fail_the_task(options: dict[str, object], word: str) -> None:

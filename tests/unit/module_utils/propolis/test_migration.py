@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections.abc import Iterator
@@ -371,6 +372,22 @@ def test_what_would_lose_the_machine_is_refused_before_anybody_is_asked(lab: Lab
     assert outcome.verdict.failure_code == code
     assert "nothing was changed" in outcome.verdict.sentence
     assert "vm0 runs on alpha at generation 1" in outcome.verdict.sentence
+
+
+def test_another_key_is_refused_without_being_shown(lab: Lab) -> None:
+    def sealed(generation: int, key: str) -> dict[str, Any]:
+        request = request_for(generation)
+        request["sub_volumes"][0]["opts"]["key"] = key
+        return request
+
+    ours, theirs = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+    lab.source.holds(VM, "Running", {"boot": sealed(1, theirs)})
+    outcome = refused(lab, disks=disks(("boot", sealed(2, ours))))
+    assert outcome.verdict.failure_code == "volume_differs"
+    assert "the key in the new volume construction request is not the one that alpha uses" in outcome.verdict.sentence
+    assert ours not in str(outcome)
+    assert theirs not in str(outcome)
+    assert lab.run(disks=disks(("boot", sealed(2, theirs)))).verdict.code is Code.SUCCEEDED
 
 
 def test_the_order_of_the_targets_may_change(lab: Lab) -> None:

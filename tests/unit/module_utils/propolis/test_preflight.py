@@ -41,6 +41,7 @@ def disk(**more: Any) -> dict[str, Any]:
         "volume": VOLUME,
         "generation": 3,
         "floor": 3,
+        "key_fits": None,
     }
     return {**plain, "active": True, "targets": [target()] * 3} | more
 
@@ -129,6 +130,14 @@ def test_what_would_end_badly_is_refused_with_field_values_and_hosts(
 def test_a_disk_that_is_not_whole_is_refused(changed: dict[str, Any], words: list[str]) -> None:
     sentence = found(replace(MOVE, source=server("alpha", 1, "Running", disks=[disk(**changed)])), Outcome.REFUSED)
     assert [word for word in words if word not in sentence["disks"]] == [], sentence
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_key_is_well_or_refused_before_a_machine_is_where_nothing_can_be_read(fits: bool) -> None:
+    move = replace(MOVE, source=server("alpha", 1, "Running", disks=[disk(key_fits=fits)]))
+    sentence = found(move, Outcome.OK if fits else Outcome.REFUSED)["keys"]
+    said = ["vm0-boot", "alpha"] if fits else ["vm0-boot", "alpha", "disk boot", "vm0 would run on beta", "fail"]
+    assert [word for word in said if word not in sentence] == [], sentence
 
 
 def test_a_source_that_has_failed_an_nvme_disk_and_a_silent_third_server_are_warned_of() -> None:
