@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: The apiary.propolis developers (!UNKNOWN)
 description:
   - Judges what all servers, the three downstairs as the destination sees them, and the three regions say.
-positional: intent, instance, servers, targets, seen, surveyed, mib_per_second, timeout, explicit, hosts, any_cpu, source_log, programs
+positional: intent, instance, servers, targets, seen, surveyed, mib_per_second, timeout, explicit, hosts, any_cpu, source_log, programs, requests
 options:
   _input:
     description: Name of the instance.
@@ -75,6 +75,13 @@ options:
       It is judged together with O(hosts).
     type: dict
     default: {}
+  requests:
+    description:
+      - The disk requests for the move, as P(apiary.propolis.disk_requests#filter) makes them; their generations do not matter.
+      - Each is compared with what the source tells of its disk. Keys are compared by O(apiary.propolis.propolis_instance_info#module:keys).
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -120,6 +127,7 @@ def migration_plan(
     any_cpu: bool = False,
     source_log: str = "",
     programs: Answer | None = None,
+    requests: Sequence[Answer] = (),
 ) -> dict[str, Any]:
     """See DOCUMENTATION."""
     from ansible_collections.apiary.propolis.plugins.module_utils.propolis import (
@@ -151,6 +159,7 @@ def migration_plan(
         replicas,
         surveyed,
         source_log,
+        preflight.live_differences(source, requests),
     )
     storage = list(dict.fromkeys(target["host"] for target in targets))
     checks = [*preflight.check(move), *preflight_plan.too_low(move, explicit or {})]

@@ -208,6 +208,17 @@ def inventory(tmp_path: Path, **hosts: dict[str, Any]) -> tuple[str, ...]:
     return ("-i", str(path))
 
 
+def test_a_volume_that_is_described_otherwise_than_its_machine_has_it_is_refused_before_a_number_is_spent(
+    lab: Lab,
+) -> None:
+    words = (
+        "Disk helios-blockdev: sub_volumes[0].opts.flush_timeout is none on beta and 2 as described",
+        "A migration may change the generation only",
+    )
+    volumes = {"vm0-boot": {**BOOT, "flush_timeout": 2}}
+    refused(lab, MOVE, *words, migration_destination="alpha", crucible_volumes=volumes)
+
+
 def test_a_program_that_is_missing_or_cannot_be_run_is_named_on_each_host(lab: Lab, tmp_path: Path) -> None:
     text, plain = tmp_path / "text", tmp_path / "plain"
     text.write_text("no program")

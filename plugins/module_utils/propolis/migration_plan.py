@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from .address import Address
 from .errors import PropolisError
-from .instance import Instance, Phase, Region, Spec, SpecDisk, Volume
+from .instance import Instance, Phase, Spec, SpecDisk, Volume
 from .migration_request import Move, NewDisk
 from .observation import Place, Reach, Sighting, place
 from .server import Server
-from .spec_volume import same_keys
+from .spec_drift import differences, told
 
 # Seen on the real program at today's revision: after a move an NVMe controller refuses its queues until the guest's
 # own timeout (30 s on Linux) resets it. The API shows nothing of it.
@@ -153,25 +153,11 @@ def _check_volume(move: Move, old: SpecDisk, new: NewDisk) -> None:
     """A migration may change generations and nothing else: another geometry loses the machine (seen)."""
     if old.volume is None:
         return
-    theirs, ours = old.volume.regions, new.volume.regions
-    differences: list[tuple[str, object, object]] = []
-    if len(theirs) != len(ours):
-        differences.append(("number of regions", len(theirs), len(ours)))
-    for one, two in zip(theirs, ours, strict=False):
-        differences += _region_differences(one, two)
-    if old.volume.id != new.volume.id:
-        differences.append(("id", old.volume.id, new.volume.id))
-    if differences:
-        field_name, before, after = differences[0]
+    if found := differences(old.volume, new.volume):
+        named = told(found, f"on {move.source}", "in the new volume construction request")
         raise Refused(
-            f"Disk {new.name}: {field_name} is {before} on {move.source} and {after} in the new volume construction "
-            "request; a migration may change the generation only.",
-            code="volume_differs",
-        )
-    if not same_keys(old.volume, new.volume):
-        raise Refused(
-            f"Disk {new.name}: the key in the new volume construction request is not the one that {move.source} uses; "
-            f"{move.instance.name} would run on {move.destination}, and each read and write of this disk would fail.",
+            f"Disk {new.name}: {named}. A migration may change the generation only: with anything else "
+            f"{move.instance.name} could be lost, or lose what it reads and writes.",
             code="volume_differs",
         )
     current = old.volume.generation
@@ -182,20 +168,6 @@ def _check_volume(move: Move, old: SpecDisk, new: NewDisk) -> None:
             code="generation_too_low",
             details={"disk": new.name, "asked": new.generation, "in_use": current},
         )
-
-
-def _region_differences(one: Region, two: Region) -> list[tuple[str, object, object]]:
-    # The order of the targets may change freely (seen on the programs of 2023), their set may not.
-    pairs = (
-        ("block_size", one.block_size, two.block_size),
-        ("blocks_per_extent", one.blocks_per_extent, two.blocks_per_extent),
-        ("extent_count", one.extent_count, two.extent_count),
-        ("encryption", one.encrypted, two.encrypted),
-        ("read_only", one.read_only, two.read_only),
-        ("targets", sorted(one.targets), sorted(two.targets)),
-        ("region id", one.upstairs_id, two.upstairs_id),
-    )
-    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _check_live_disks(move: Move, source: Sighting) -> None:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
 from .address import Address
 from .diagnosis import refuses_since
+from .dialects import choose
 from .instance import Phase, State
 from .location import nobody_there
+from .redaction import redact
+from .spec_drift import Difference, differences, told
+from .spec_volume import read_volume
+from .values import Value
 
 Answer = Mapping[str, Any]
 
@@ -94,6 +99,8 @@ class Move:
     replicas: Sequence[Replica]
     regions: Mapping[str, Answer]
     source_log: str = ""
+    differences: Mapping[str, Sequence[Difference]] = field(default_factory=dict)
+    """By disk, what its request at the source differs in from the one for the move."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,7 @@ def check(move: Move) -> list[Check]:
         *_replicas(move),
         *_spread(move),
         *_source_disks(move),
+        *_volumes(move),
         *_keys(move),
         *_devices(move),
     ]
@@ -289,10 +297,10 @@ def _problems(move: Move, replica: Replica) -> Iterator[str]:
             f"The downstairs on {replica.place} serves region {seen['uuid']}; {replica.volume} expects "
             f"{replica.region} there."
         )
-    for field, found in (seen["geometry"] or {}).items():
-        expected = move.regions[replica.volume][field]
+    for what, found in (seen["geometry"] or {}).items():
+        expected = move.regions[replica.volume][what]
         if found != expected:
-            yield f"The downstairs on {replica.place} has a region with {field} {found}; its siblings have {expected}."
+            yield f"The downstairs on {replica.place} has a region with {what} {found}; its siblings have {expected}."
 
 
 def _source_disks(move: Move) -> Iterator[Check]:
@@ -322,6 +330,31 @@ def _disk_problems(move: Move, disk: Answer) -> Iterator[str]:
             yield (
                 f"The downstairs {target['address']} advertises {target['repair_address']} for repair, which means "
                 "another host to each that asks; start it with its own address."
+            )
+
+
+def live_differences(source: Answer, requests: Sequence[Mapping[str, Any]]) -> dict[str, list[Difference]]:
+    """By disk, what the request that the source tells differs in from the one in its disk request.
+
+    Keys are hidden by who told it, and so here: of them, only that there is one can differ. Raises NotPropolis.
+    """
+    dialect = choose(str(source["dialect"] or "auto"))
+    if dialect is None or not isinstance(source["spec"], Mapping):
+        return {}
+    spec = dialect.read_spec(Value(source["spec"], source["name"]))
+    live = {disk.name: disk.volume for disk in (spec.crucible_disks if spec else ()) if disk.volume}
+    new = {str(one["name"]): Value(redact(one["volume_construction_request"]), str(one["name"])) for one in requests}
+    return {name: differences(live[name], read_volume(new[name])) for name in live if name in new}
+
+
+def _volumes(move: Move) -> Iterator[Check]:
+    for name, found in move.differences.items():
+        if found:
+            named = told(found, f"on {move.source['name']}", "as described")
+            yield refused(
+                "volumes",
+                f"Disk {name}: {named}. A migration may change the generation only: with anything else "
+                f"{move.instance} could be lost, or lose what it reads and writes.",
             )
 
 

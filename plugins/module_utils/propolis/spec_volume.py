@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import uuid
 from collections.abc import Iterator, Mapping
 
 from .address import Address
@@ -130,11 +129,6 @@ def _check_region(region: Region, what: str) -> None:
         )
 
 
-def same_keys(one: Volume, other: Volume) -> bool:
-    """Whether what two requests of one form name is sealed with the same keys."""
-    return list(_keys(one.request)) == list(_keys(other.request))
-
-
 def has_key(volume: Volume, key: str) -> bool:
     """Whether something of a volume is sealed with this key. Its read-only parent may have another one."""
     return key in _keys(volume.request)
@@ -158,24 +152,3 @@ def _check_key(key: object, what: str) -> None:
         decoded = b""
     if len(decoded) != _KEY_BYTES:
         raise BadDescription(f"{what} has a key that is not the base64 of exactly {_KEY_BYTES} bytes.")
-
-
-def same_but_generation(one: Volume, other: Volume) -> bool:
-    """Whether two requests differ in nothing but generations: what a migration may change, and nothing else."""
-    return _without_generation(dict(one.request)) == _without_generation(dict(other.request))
-
-
-def _without_generation(request: object, member: str = "") -> object:
-    """The request without ``gen``, ids in one spelling, and members that are null left out (they are optional)."""
-    if isinstance(request, dict):
-        return {
-            key: _without_generation(inner, key) for key, inner in request.items() if key != "gen" and inner is not None
-        }
-    if isinstance(request, list):
-        return [_without_generation(inner) for inner in request]
-    if member == "id" and isinstance(request, str):
-        try:
-            return str(uuid.UUID(request))
-        except ValueError:
-            return request
-    return request

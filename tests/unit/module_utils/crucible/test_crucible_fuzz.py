@@ -316,13 +316,7 @@ def test_an_address_is_read_or_refused(text: str) -> None:
 
 @given(broken(REQUEST.construction_request(3)), st.integers(0, 9))
 def test_a_construction_request_is_understood_or_refused(raw: Any, generation: int) -> None:
-    original = REQUEST.construction_request(2)
     understood(vcr.with_generation, raw, generation)
-    understood(vcr.generation_of, raw)
-    understood(lambda: list(vcr.regions_of(raw)))
-    for objections in (vcr.migration_objections(original, raw), vcr.migration_objections(raw, original)):
-        assert all(isinstance(one, str) for one in objections)
-        assert not any(str(REQUEST.key) in one for one in objections)
 
 
 FOUND = {

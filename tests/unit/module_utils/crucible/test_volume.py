@@ -9,11 +9,9 @@ import json
 import re
 
 import pytest
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import CrucibleError, InvalidValueError
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import InvalidValueError
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.placement import BadPlacement, placed_targets
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.vcr import (
-    generation_of,
-    migration_objections,
     with_generation,
 )
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.volume import (
@@ -150,13 +148,13 @@ def test_any_volume_is_a_request_or_an_error_of_ours(changed):
     with contextlib.suppress(InvalidValueError):
         found = Volume.from_mapping({**SEED, **changed}).construction_request(1)
         assert json.loads(json.dumps(found)) == found
-        assert migration_objections(found, with_generation(found, 2)) == []
+        assert with_generation(found, 1) == found
 
 
 def test_only_the_generation_is_raised_and_the_given_request_is_left_alone():
     before = request(1)
     after = with_generation(before, 7)
-    assert generation_of(before) == 1
+    assert before == request(1)
     assert after == request(7)
     disk = {"device": "virtio", "name": "helios-blockdev", "slot": 1, "volume_construction_request": before}
     raised = with_generation([disk], "7")
@@ -192,79 +190,6 @@ def test_a_request_of_endless_depth_is_refused():
         nested = {"type": "volume", "sub_volumes": [nested]}
     with pytest.raises(InvalidValueError, match="more than 8 levels"):
         with_generation(nested, 1)
-
-
-def test_regions_that_do_not_agree_have_no_generation():
-    one, other = request(1), request(2)
-    with pytest.raises(InvalidValueError, match="one number in all regions"):
-        generation_of({**one, "sub_volumes": one["sub_volumes"] + other["sub_volumes"]})
-
-
-def changed_region(**changed: object) -> dict:
-    found = request(2)
-    found["sub_volumes"][0].update(changed)
-    return found
-
-
-def changed_options(**changed: object) -> dict:
-    found = request(2)
-    found["sub_volumes"][0]["opts"].update(changed)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("replacement", "objection"),
-    [
-        (request(1), "sub_volumes[0].gen is 1, expected more than 1"),
-        (changed_region(extent_count=65), "sub_volumes[0].extent_count is 65, was 64"),
-        (changed_region(type="url"), "url cannot be compared"),
-        (changed_region(opts=None), "sub_volumes[0].opts is missing"),
-        (changed_region(gen="x"), "sub_volumes[0].gen: found 'x'"),
-        (changed_options(target=TARGETS[:2]), "sub_volumes[0].opts.target is"),
-        (changed_options(key=KEY), "sub_volumes[0].opts.key differs"),
-        (changed_options(flush_timeout=0.5), "sub_volumes[0].opts.flush_timeout is 0.5, was None"),
-        ({**request(2), "id": "x"}, "id is 'x', was"),
-        ({**request(2), "read_only_parent": request(1)}, "read_only_parent is added"),
-        ({**request(2), "sub_volumes": []}, "sub_volumes: 0 where there were 1"),
-        (request(2)["sub_volumes"][0], "only volumes can be replaced: found volume and region"),
-        (None, "type: found None"),
-    ],
-)
-def test_a_migration_may_change_nothing_but_raise_the_generation(replacement, objection):
-    objections = migration_objections(request(1), replacement)
-    assert any(one.startswith(objection) or objection in one for one in objections), objections
-    assert KEY not in repr(objections)
-
-
-def test_a_higher_generation_alone_is_no_objection():
-    assert migration_objections(request(1), request(2)) == []
-
-
-@given(
-    st.recursive(
-        st.none() | st.integers() | st.sampled_from(["volume", "region"]),
-        lambda inner: (
-            st.lists(inner, max_size=2)
-            | st.dictionaries(st.sampled_from(["type", "sub_volumes", "opts", "gen", "id"]), inner)
-        ),
-    )
-)
-def test_comparing_anything_gives_objections_or_nothing(found):
-    assert migration_objections(request(1), found)
-    with contextlib.suppress(CrucibleError):
-        with_generation(found, 3)
-
-
-def test_a_generation_that_is_no_number_is_refused_and_not_counted():
-    with pytest.raises(InvalidValueError, match="gen: found"):
-        generation_of(changed_region(gen=[1]))
-
-
-@pytest.mark.parametrize("member", ["key", "key_pem", "cert_pem", "root_cert_pem"])
-def test_no_secret_of_a_request_is_in_an_objection(member):
-    old, new = request(1), request(2)
-    old["sub_volumes"][0]["opts"][member] = "PRIVATE"
-    assert migration_objections(old, new) == [f"sub_volumes[0].opts.{member} differs"]
 
 
 @pytest.mark.parametrize(

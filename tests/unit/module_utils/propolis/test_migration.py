@@ -384,10 +384,31 @@ def test_another_key_is_refused_without_being_shown(lab: Lab) -> None:
     lab.source.holds(VM, "Running", {"boot": sealed(1, theirs)})
     outcome = refused(lab, disks=disks(("boot", sealed(2, ours))))
     assert outcome.verdict.failure_code == "volume_differs"
-    assert "the key in the new volume construction request is not the one that alpha uses" in outcome.verdict.sentence
+    assert "sub_volumes[0].opts.key is one on alpha and another one in the new volume" in outcome.verdict.sentence
     assert ours not in str(outcome)
     assert theirs not in str(outcome)
     assert lab.run(disks=disks(("boot", sealed(2, theirs)))).verdict.code is Code.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "words"),
+    [
+        (request_for(1, FOREIGN), None, f"read_only_parent is volume {FOREIGN} on alpha and none in the new"),
+        (None, request_for(1, FOREIGN), f"read_only_parent is none on alpha and volume {FOREIGN} in the new"),
+        (
+            request_for(1, FOREIGN),
+            request_for(1, FOREIGN, extent_count=10),
+            "read_only_parent.sub_volumes[0].extent_count is 20 on alpha and 10 in the new",
+        ),
+    ],
+)
+def test_another_parent_is_refused(lab: Lab, theirs: Any, ours: Any, words: str) -> None:
+    lab.source.holds(VM, "Running", {"boot": request_for(1) | {"read_only_parent": theirs}})
+    outcome = refused(lab, disks=disks(("boot", request_for(2) | {"read_only_parent": ours})))
+    assert outcome.verdict.failure_code == "volume_differs"
+    assert words in outcome.verdict.sentence
+    same = disks(("boot", request_for(2) | {"read_only_parent": theirs}))
+    assert lab.run(disks=same).verdict.code is Code.SUCCEEDED
 
 
 def test_the_order_of_the_targets_may_change(lab: Lab) -> None:
@@ -533,7 +554,10 @@ def test_a_source_that_does_not_tell_its_spec_is_refused(lab: Lab) -> None:
 def test_a_volume_of_another_shape_is_refused(lab: Lab) -> None:
     doubled = request_for(2)
     doubled["sub_volumes"] *= 2
-    assert "number of regions is 1" in refused(lab, disks=disks(("boot", doubled))).verdict.sentence
+    assert (
+        "sub_volumes is a list of 1 on alpha and a list of 2 in"
+        in refused(lab, disks=disks(("boot", doubled))).verdict.sentence
+    )
 
 
 @pytest.mark.parametrize("host", ["localhost", "0.0.0.0"])

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
+import propolis_samples as samples
 import pytest
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis import preflight_plan
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.preflight import (
@@ -14,9 +16,11 @@ from ansible_collections.apiary.propolis.plugins.module_utils.propolis.preflight
     Outcome,
     Replica,
     check,
+    live_differences,
     predict,
 )
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.preflight_hosts import check_hosts
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.redaction import redact
 
 VM = "1f4e2c1e-9f43-4a6e-8c8a-1b1d5c9e0a01"
 VOLUME = "0cedae45-3d6e-4d90-b2cb-56f1a1a42a89"
@@ -138,6 +142,27 @@ def test_a_key_is_well_or_refused_before_a_machine_is_where_nothing_can_be_read(
     sentence = found(move, Outcome.OK if fits else Outcome.REFUSED)["keys"]
     said = ["vm0-boot", "alpha"] if fits else ["vm0-boot", "alpha", "disk boot", "vm0 would run on beta", "fail"]
     assert [word for word in said if word not in sentence] == [], sentence
+
+
+def told_by_a_source(**changes: Any) -> dict[str, Any]:
+    request = samples.vcr(7)
+    request["sub_volumes"][0]["opts"]["key"] = samples.KEY
+    request["sub_volumes"][0] |= changes
+    spec = samples.instance_spec()
+    spec["components"]["helios-blockdev-backend"]["component"]["request_json"] = json.dumps(request)
+    document = {"state": "Running", "spec": {"type": "Present", "value": spec}}
+    return server("alpha", 1, "Running", spec=redact(document))
+
+
+def test_what_the_source_tells_of_a_volume_is_compared_with_the_request_for_the_move_before_anything_is_spent() -> None:
+    disk = samples.disk_request(8)
+    disk["volume_construction_request"]["sub_volumes"][0]["opts"]["key"] = samples.KEY[::-1]
+    assert live_differences(told_by_a_source(), [disk]) == {"helios-blockdev": []}, "keys are compared by others"
+    differing = live_differences(told_by_a_source(extent_count=65), [disk])
+    sentence = found(replace(MOVE, differences=differing), Outcome.REFUSED)["volumes"]
+    assert "Disk helios-blockdev: sub_volumes[0].extent_count is 65 on alpha and 64 as described." in sentence
+    assert live_differences(server("alpha", 1), [disk]) == {}
+    assert live_differences(server("alpha", 1, dialect=None), [disk]) == {}
 
 
 def test_a_source_that_has_failed_an_nvme_disk_and_a_silent_third_server_are_warned_of() -> None:

@@ -16,14 +16,16 @@ from ansible_collections.apiary.propolis.plugins.filter import instance_spec as 
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.dialects import SpecDialect
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.errors import BadDescription
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.redaction import SECRET_MEMBERS
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.spec import instance_spec
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.spec_description import Description
-from ansible_collections.apiary.propolis.plugins.module_utils.propolis.spec_drift import drift
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.spec_drift import Difference, differences, drift
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.spec_requests import (
     disk_request,
     disk_requests,
     instance_description,
 )
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.spec_volume import check_volume
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.values import Value
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,12 +215,104 @@ class TestDrift:
         found = drift(Description.from_json(described(cpus=8, memory_mib=2048, disks=[request])), self.spec())
         assert [clause.split(" is ")[0] for clause in found[:2]] == ["cpus", "memory_mib"]
         assert "disk helios-blockdev: device is virtio, described as nvme" in found
-        assert any("volume construction request" in clause for clause in found)
+        assert "disk helios-blockdev: sub_volumes[0].extent_count is 64 there and 65 as described" in found
         other = {**samples.disk_request(), "name": "other"}
         assert drift(Description.from_json(described(disks=[other])), self.spec()) == [
             "disk other is missing",
             "disk helios-blockdev is not described",
         ]
+
+
+def region(request: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    request["sub_volumes"][0] |= changes
+    return request
+
+
+def options(request: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    request["sub_volumes"][0]["opts"] |= changes
+    return request
+
+
+def differing(one: dict[str, Any], other: dict[str, Any]) -> list[Difference]:
+    return differences(check_volume(one, "one"), check_volume(other, "other"))
+
+
+class TestDifferences:
+    """Of volume construction requests. See also the moves that are refused for them."""
+
+    def test_generation_spelling_nulls_and_the_order_of_targets_are_none(self) -> None:
+        other = samples.vcr(9)
+        other["id"] = samples.VOLUME_ID.upper()
+        del other["sub_volumes"][0]["opts"]["control"]
+        del other["read_only_parent"]
+        other["sub_volumes"][0]["opts"]["target"].reverse()
+        assert differing(samples.vcr(), other) == []
+
+    def test_the_request_of_a_region_is_that_of_a_volume_of_it(self) -> None:
+        assert differing(samples.vcr()["sub_volumes"][0], samples.vcr(2)) == []
+
+    @pytest.mark.parametrize(
+        ("changed", "place", "one", "other"),
+        [
+            (region(samples.vcr(2), extent_count=65), "sub_volumes[0].extent_count", "64", "65"),
+            (options(samples.vcr(2), flush_timeout=0.5), "sub_volumes[0].opts.flush_timeout", "none", "0.5"),
+            (options(samples.vcr(2), lossy=True), "sub_volumes[0].opts.lossy", "False", "True"),
+            (options(samples.vcr(2), key=samples.KEY), "sub_volumes[0].opts.key", "none", "one"),
+            (options(samples.vcr(2), cert_pem="/a"), "sub_volumes[0].opts.cert_pem", "none", "one"),
+            (samples.vcr(2) | {"id": samples.INSTANCE_ID}, "id", samples.VOLUME_ID, samples.INSTANCE_ID),
+            (
+                samples.vcr(2) | {"sub_volumes": samples.vcr(2)["sub_volumes"] * 2},
+                "sub_volumes",
+                "a list of 1",
+                "a list of 2",
+            ),
+            (
+                samples.vcr(2) | {"read_only_parent": samples.vcr()},
+                "read_only_parent",
+                "none",
+                f"volume {samples.VOLUME_ID}",
+            ),
+            (
+                options(samples.vcr(2), target=["172.20.3.73:8810", "172.20.3.73:8820", "[::1]:9"]),
+                "sub_volumes[0].opts.target",
+                "172.20.3.73:8810, 172.20.3.73:8820, 172.20.3.73:8830",
+                "172.20.3.73:8810, 172.20.3.73:8820, [::1]:9",
+            ),
+        ],
+    )
+    def test_a_difference_is_named_with_both_values(
+        self, changed: dict[str, Any], place: str, one: str, other: str
+    ) -> None:
+        assert differing(samples.vcr(), changed) == [Difference(place, one, other)]
+        assert differing(changed, samples.vcr(7)) == [Difference(place, other, one)]
+
+    def test_the_generation_of_a_parent_is_part_of_it(self) -> None:
+        one, other = (samples.vcr(2) | {"read_only_parent": samples.vcr(number)} for number in (1, 2))
+        assert differing(one, other) == [Difference("read_only_parent.sub_volumes[0].gen", "1", "2")]
+
+    @pytest.mark.parametrize("member", sorted(SECRET_MEMBERS))
+    def test_no_secret_is_shown(self, member: str) -> None:
+        one, other = (options(samples.vcr(), **{member: secret}) for secret in (samples.KEY, samples.KEY[:-4] + "AAA="))
+        assert differing(one, other) == [Difference(f"sub_volumes[0].opts.{member}", "one", "another one")]
+
+    def test_what_is_deep_beyond_all_measure_differs(self) -> None:
+        deep: dict[str, Any] = {}
+        for _unused in range(100):
+            deep = {"x": deep}
+        found = differing(samples.vcr() | {"more": deep}, samples.vcr() | {"more": deep})
+        assert [one.other for one in found] == ["too deep to be compared"]
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+            max_leaves=20,
+        )
+    )
+    def test_anything_is_compared_with_anything(self, inner: object) -> None:
+        one = check_volume(samples.vcr() | {"more": inner}, "one")
+        assert differences(one, one) == []
+        assert (differences(one, check_volume(samples.vcr(), "other")) == []) == (inner is None)
 
 
 class TestFilters:
