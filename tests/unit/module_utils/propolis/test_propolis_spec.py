@@ -284,7 +284,7 @@ class TestDifferences:
         self, changed: dict[str, Any], place: str, one: str, other: str
     ) -> None:
         assert differing(samples.vcr(), changed) == [Difference(place, one, other)]
-        assert differing(changed, samples.vcr(7)) == [Difference(place, other, one)]
+        assert differing(changed, samples.vcr(7)) == [Difference(place, one=other, other=one)]
 
     def test_the_generation_of_a_parent_is_part_of_it(self) -> None:
         one, other = (samples.vcr(2) | {"read_only_parent": samples.vcr(number)} for number in (1, 2))
