@@ -23,7 +23,7 @@ CACHE = Path.home() / ".ansible" / "test" / "cache"
 
 BOOTSTRAP = """\
 # Puts pip from its unpacked wheel, with its bytecode, into the virtual environment of the Python that runs this. Most
-# sanity tests begin so, and then install some packages, of which a few files are used: those are compiled when they are.
+# sanity tests begin so and then install packages, of which few files are used: those are compiled when they are.
 import compileall, pathlib, shutil, sys, sysconfig
 unpacked, site = pathlib.Path({unpacked!r}), pathlib.Path(sysconfig.get_path("purelib"))
 compileall.compile_dir(unpacked, quiet=1)
