@@ -32,8 +32,8 @@ def differences(one: Volume, other: Volume) -> list[Difference]:
     """What two requests differ in, beside what a migration may change: the generation of what is written to.
 
     The rules are those of Crucible's ``compare_vcr_for_migration``, which neither program applies when it migrates.
-    But the order of targets may differ (seen on the programs of 2023), and a read-only parent may not be left out: a
-    guest would read zeros in the place of what was not copied from it yet. What is null may as well not be there.
+    But the order of targets may differ (seen on the programs of 2023), and a read-only parent may not be left out:
+    nobody can tell here whether all of it has been copied. What is null may as well not be there.
     """
     return list(_differences(_as_volume(one), _as_volume(other), ()))
 
