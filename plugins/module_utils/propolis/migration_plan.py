@@ -14,7 +14,7 @@ from .instance import Instance, Phase, Spec, SpecDisk, Volume
 from .migration_request import Move, NewDisk
 from .observation import Place, Reach, Sighting, place
 from .server import Server
-from .spec_drift import differences, told
+from .spec_drift import differences, refusal, told
 
 # Seen on the real program at today's revision: after a move an NVMe controller refuses its queues until the guest's
 # own timeout (30 s on Linux) resets it. The API shows nothing of it.
@@ -155,11 +155,7 @@ def _check_volume(move: Move, old: SpecDisk, new: NewDisk) -> None:
         return
     if found := differences(old.volume, new.volume):
         named = told(found, f"on {move.source}", "in the new volume construction request")
-        raise Refused(
-            f"Disk {new.name}: {named}. A migration may change the generation only: with anything else "
-            f"{move.instance.name} could be lost, or lose what it reads and writes.",
-            code="volume_differs",
-        )
+        raise Refused(refusal(new.name, move.instance.name, named), code="volume_differs")
     current = old.volume.generation
     if current is not None and new.generation <= current:
         raise Refused(

@@ -19,7 +19,7 @@ from .dialects import choose
 from .instance import Phase, State
 from .location import nobody_there
 from .redaction import redact
-from .spec_drift import Difference, differences, told
+from .spec_drift import Difference, differences, refusal, told
 from .spec_volume import read_volume
 from .values import Value
 
@@ -351,11 +351,7 @@ def _volumes(move: Move) -> Iterator[Check]:
     for name, found in move.differences.items():
         if found:
             named = told(found, f"on {move.source['name']}", "as described")
-            yield refused(
-                "volumes",
-                f"Disk {name}: {named}. A migration may change the generation only: with anything else "
-                f"{move.instance} could be lost, or lose what it reads and writes.",
-            )
+            yield refused("volumes", refusal(name, move.instance, named))
 
 
 def _keys(move: Move) -> Iterator[Check]:

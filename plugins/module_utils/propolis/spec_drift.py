@@ -17,6 +17,7 @@ _DEEPEST = 40  # a volume in a volume, with options, has eight levels
 _PLAIN = 64  # characters of a name or an address that need no quotes and no shortening
 _TOLD = 3  # differences that a sentence has room for
 _PARENT = "read_only_parent"
+_WHOLE = SECRET_MEMBERS | {"target"}  # members that are compared and told as one, whatever they hold
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ def told(found: Sequence[Difference], here: str, there: str) -> str:
     return "; ".join(named) + ("; and more" if len(found) > _TOLD else "")
 
 
+def refusal(disk: str, instance: str, clause: str) -> str:
+    """Why a move is not begun, where ``told`` has said in what a disk's request differs."""
+    return (
+        f"Disk {disk}: {clause}. A migration may change the generation only: with anything else {instance} could be "
+        "lost, or lose what it reads and writes."
+    )
+
+
 def _as_volume(volume: Volume) -> Mapping[str, object]:
     """The request; where it is that of a region, in the volume that a server makes of it."""
     region = volume.request
@@ -56,11 +65,11 @@ def _differences(one: object, other: object, place: tuple[str, ...]) -> Iterator
     name = place[-1] if place else ""
     if len(place) > _DEEPEST:
         yield Difference(".".join(place), "too deep", "too deep to be compared")
-    elif isinstance(one, Mapping) and isinstance(other, Mapping):
+    elif name not in _WHOLE and isinstance(one, Mapping) and isinstance(other, Mapping):
         for member in sorted({*one, *other}):
             if member != "gen" or _PARENT in place:
                 yield from _differences(one.get(member), other.get(member), (*place, str(member)))
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other) and name != "target":
+    elif name not in _WHOLE and isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         for number, pair in enumerate(zip(one, other, strict=True)):
             yield from _differences(*pair, (*place[:-1], f"{name}[{number}]"))
     elif _comparable(name, one) != _comparable(name, other):

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 
 from ..failures import CollectionError
 from .errors import NoAnswer, Unreachable
-from .instance import DiskSession, Instance, MigrationRecord, MigrationStatus
+from .instance import DiskSession, Instance, MigrationRecord, MigrationStatus, Spec
+from .redaction import redact
 from .server import Server
 from .spec_volume import has_key
+from .values import Value
 
 _AT_ONCE = 16
 
@@ -89,16 +91,17 @@ def look(
         if report.instance is not None:
             report = replace(report, migration=server.migration_status())
             report = replace(report, disks=tuple(server.disk_sessions()))
-            if keys and report.disks:
-                report = replace(report, keys=_which_fit(server, keys))
-            report = replace(report, spec=server.spec_document(redacted=not with_secrets))
+            document = server.spec_document(redacted=False)
+            report = replace(report, spec=document if with_secrets else redact(document))
+            if keys and document is not None:
+                spec = server.dialect.read_spec(Value(document, place.name))
+                report = replace(report, keys=_which_fit(spec, keys))
     except CollectionError as error:
         return replace(report, reachable=not isinstance(error, Unreachable | NoAnswer), error=error)
     return report
 
 
-def _which_fit(server: Server, keys: Mapping[str, str]) -> dict[str, bool]:
-    spec = server.spec()
+def _which_fit(spec: Spec | None, keys: Mapping[str, str]) -> dict[str, bool]:
     disks = {disk.backend: disk.volume for disk in (spec.crucible_disks if spec else ()) if disk.volume}
     expected = {backend: keys.get(str(volume.id)) for backend, volume in disks.items()}
     return {backend: has_key(disks[backend], key) for backend, key in expected.items() if key is not None}

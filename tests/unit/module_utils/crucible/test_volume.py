@@ -11,9 +11,7 @@ import re
 import pytest
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.errors import InvalidValueError
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.placement import BadPlacement, placed_targets
-from ansible_collections.apiary.propolis.plugins.module_utils.crucible.vcr import (
-    with_generation,
-)
+from ansible_collections.apiary.propolis.plugins.module_utils.crucible.vcr import with_generation
 from ansible_collections.apiary.propolis.plugins.module_utils.crucible.volume import (
     Target,
     Volume,

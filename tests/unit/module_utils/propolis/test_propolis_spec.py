@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from typing import Any
 
 import propolis_samples as samples
@@ -16,6 +17,7 @@ from ansible_collections.apiary.propolis.plugins.filter import instance_spec as 
 from ansible_collections.apiary.propolis.plugins.module_utils.failures import CollectionError
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.dialects import SpecDialect
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.errors import BadDescription
+from ansible_collections.apiary.propolis.plugins.module_utils.propolis.instance import Volume
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.redaction import SECRET_MEMBERS
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.spec import instance_spec
 from ansible_collections.apiary.propolis.plugins.module_utils.propolis.spec_description import Description
@@ -294,6 +296,11 @@ class TestDifferences:
     def test_no_secret_is_shown(self, member: str) -> None:
         one, other = (options(samples.vcr(), **{member: secret}) for secret in (samples.KEY, samples.KEY[:-4] + "AAA="))
         assert differing(one, other) == [Difference(f"sub_volumes[0].opts.{member}", "one", "another one")]
+
+    @pytest.mark.parametrize("odd", [lambda secret: [secret], lambda secret: {"x": secret}])
+    def test_nothing_inside_a_secret_is_shown(self, odd: Callable[[str], object]) -> None:
+        one, other = (Volume(None, (), {"type": "volume", "key": odd(secret)}) for secret in ("mine", "yours"))
+        assert differences(one, other) == [Difference("key", "one", "another one")]
 
     def test_what_is_deep_beyond_all_measure_differs(self) -> None:
         deep: dict[str, Any] = {}
